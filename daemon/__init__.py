@@ -1,0 +1,1 @@
+"""signaged: starts and completes advertising campaigns on digital signage screens, on the instant."""
