@@ -1,0 +1,138 @@
+"""What a campaign can be, what may follow what, and what may be edited when: the tables of SPEC 3, pure."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Status(StrEnum):
+    """Where a campaign is in its life."""
+
+    DRAFT = "DRAFT"
+    PENDING_APPROVAL = "PENDING_APPROVAL"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    SCHEDULED = "SCHEDULED"
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    MISSED = "MISSED"
+
+
+class Reason(StrEnum):
+    """Why a transition happened, as a code; the words that people gave stand in its note."""
+
+    USER = "USER"
+    OPERATOR = "OPERATOR"
+    CREATIVE_FLAGGED = "CREATIVE_FLAGGED"  # submitted for approval, not scheduled
+    OVER_APPROVAL_LIMIT = "OVER_APPROVAL_LIMIT"  # as above
+    BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+    NO_ELIGIBLE_DEVICES = "NO_ELIGIBLE_DEVICES"
+    TENANT_SUSPENDED = "TENANT_SUSPENDED"
+    EMERGENCY_STOP = "EMERGENCY_STOP"
+    NEVER_DISTRIBUTED = "NEVER_DISTRIBUTED"  # missed
+    TRANSITION_FAILED = "TRANSITION_FAILED"  # failed, after its retries
+    DEVICES_FAILED = "DEVICES_FAILED"  # failed, its whole audience did
+
+
+class TransitionType(StrEnum):
+    """What the log, the messages (behind `campaign.`) and the metrics call a change (SPEC 9)."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    SUBMITTED = "submitted"
+    SCHEDULED = "scheduled"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    STARTED = "started"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    COMPLETED = "completed"
+    MISSED = "missed"
+    FAILED = "failed"
+    SETTLED = "settled"
+    BUDGET_INCREASED = "budget.increased"
+    CONTENT_DISTRIBUTED = "content.distributed"
+    CONTENT_READY = "content.ready"
+    AT_RISK = "at_risk"
+
+
+class Rule(NamedTuple):
+    """From which statuses a change may come and where it leads; no target: the status stays."""
+
+    sources: frozenset[Status]
+    target: Status | None
+
+
+def _rule(*sources: Status, to: Status | None = None) -> Rule:
+    return Rule(frozenset(sources), to)
+
+
+_DRAFT, _PENDING, _REJECTED = Status.DRAFT, Status.PENDING_APPROVAL, Status.REJECTED
+_SCHEDULED, _ACTIVE, _PAUSED = Status.SCHEDULED, Status.ACTIVE, Status.PAUSED
+
+# Every change there is; `created` comes from nothing. A pause on a PAUSED campaign adds a cause.
+TRANSITIONS: dict[TransitionType, tuple[Rule, ...]] = {
+    TransitionType.CREATED: (_rule(to=_DRAFT),),
+    TransitionType.UPDATED: (_rule(_REJECTED, to=_DRAFT), _rule(_DRAFT, _PENDING, _SCHEDULED, _ACTIVE, _PAUSED)),
+    TransitionType.DELETED: (_rule(_DRAFT),),
+    TransitionType.SUBMITTED: (_rule(_DRAFT, to=_PENDING),),
+    TransitionType.SCHEDULED: (_rule(_DRAFT, to=_SCHEDULED),),
+    TransitionType.APPROVED: (_rule(_PENDING, to=_SCHEDULED),),
+    TransitionType.REJECTED: (_rule(_PENDING, to=_REJECTED),),
+    TransitionType.EXPIRED: (_rule(_PENDING, to=Status.EXPIRED),),
+    TransitionType.CANCELLED: (_rule(_PENDING, _SCHEDULED, _ACTIVE, _PAUSED, to=Status.CANCELLED),),
+    TransitionType.STARTED: (_rule(_SCHEDULED, to=_ACTIVE),),
+    TransitionType.PAUSED: (_rule(_ACTIVE, _PAUSED, to=_PAUSED),),
+    TransitionType.RESUMED: (_rule(_PAUSED, to=_ACTIVE),),
+    TransitionType.COMPLETED: (_rule(_ACTIVE, _PAUSED, to=Status.COMPLETED),),
+    TransitionType.MISSED: (_rule(_SCHEDULED, to=Status.MISSED),),
+    TransitionType.FAILED: (_rule(_SCHEDULED, _ACTIVE, _PAUSED, to=Status.FAILED),),
+    TransitionType.SETTLED: (_rule(Status.COMPLETED, Status.CANCELLED, Status.FAILED),),
+    TransitionType.BUDGET_INCREASED: (_rule(_SCHEDULED, _ACTIVE, _PAUSED),),
+    TransitionType.CONTENT_DISTRIBUTED: (_rule(_SCHEDULED, _ACTIVE),),
+    TransitionType.CONTENT_READY: (_rule(_SCHEDULED, _ACTIVE, _PAUSED),),
+    TransitionType.AT_RISK: (_rule(_SCHEDULED),),
+}
+
+# Once per campaign and occurrence, whatever crashes and however many run.
+ONCE = frozenset({"started", "completed", "settled", "missed", "expired"})
+
+# Nothing moves a campaign out of these; CANCELLED, COMPLETED and FAILED are settled once more.
+TERMINAL = frozenset({Status.EXPIRED, Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.MISSED})
+
+# Whose windows count against the tenant's limit of running campaigns.
+SUBMITTED = frozenset({_PENDING, _SCHEDULED, _ACTIVE, _PAUSED})
+
+FIELDS = frozenset({
+    "name", "description", "timezone", "start_at", "start_local", "end_at", "end_local", "budget", "creatives",
+    "target", "priority", "dayparts", "daily_cap", "start_policy", "start_deadline", "allow_short_lead", "brand",
+    "category", "channel",
+})  # fmt: skip
+
+# Which fields a PATCH may change; a status that is not here has none.
+EDITABLE: dict[Status, frozenset[str]] = {Status.DRAFT: FIELDS, Status.REJECTED: FIELDS}
+
+# Causes of a pause that a person sets and ends; the others end with what caused them.
+PERSONAL = frozenset({Reason.USER, Reason.OPERATOR})
+
+
+def successor(kind: TransitionType, status: Status) -> Status | None:
+    """The status that a change of this kind leads to from `status`; None where SPEC 3 has no such change."""
+    for rule in TRANSITIONS[kind]:
+        if status in rule.sources:
+            return rule.target or status
+    return None
+
+
+def legal_changes() -> frozenset[tuple[str, str | None, str]]:
+    """Every (type, from, to) that the log of a campaign may show."""
+    changes: set[tuple[str, str | None, str]] = {("created", None, "DRAFT")}
+    for kind, rules in TRANSITIONS.items():
+        for rule in rules:
+            changes |= {(str(kind), str(source), str(rule.target or source)) for source in rule.sources}
+    return frozenset(changes)
