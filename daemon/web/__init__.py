@@ -1,0 +1,1 @@
+"""HTTP: the platform's API, the screens' API, and the operators' own listener."""
