@@ -7,7 +7,7 @@ from daemon.campaigns.money import decimal
 FieldErrors = Sequence[tuple[str, str]]  # (field, message), one per field
 
 
-class CampaignError(Exception):
+class Refused(Exception):
     """What was asked cannot be done; `detail` says why, in words for whoever asked."""
 
     def __init__(self, detail: str) -> None:
@@ -15,7 +15,7 @@ class CampaignError(Exception):
         self.detail = detail
 
 
-class Invalid(CampaignError):
+class Invalid(Refused):
     """Fields that say what cannot be, all at once: `errors` holds (field, message), one per field."""
 
     def __init__(self, errors: FieldErrors) -> None:
@@ -23,7 +23,7 @@ class Invalid(CampaignError):
         self.errors = list(errors)
 
 
-class NotFound(CampaignError):
+class NotFound(Refused):
     """No such thing for whoever asked; `kind` is `Campaign`, `Store` and so on."""
 
     def __init__(self, kind: str) -> None:
@@ -31,15 +31,15 @@ class NotFound(CampaignError):
         self.kind = kind
 
 
-class InvalidTransition(CampaignError):
+class InvalidTransition(Refused):
     """The campaign is not in a status from which this can be done."""
 
 
-class EditNotAllowed(CampaignError):
+class EditNotAllowed(Refused):
     """The campaign is in a status in which this field stands."""
 
 
-class InsufficientFunds(CampaignError):
+class InsufficientFunds(Refused):
     """The wallet has less than this needs; both in micros."""
 
     def __init__(self, available_micros: int, needed_micros: int) -> None:
@@ -48,7 +48,7 @@ class InsufficientFunds(CampaignError):
         self.needed_micros = needed_micros
 
 
-class NameTaken(CampaignError):
+class NameTaken(Refused):
     """Another campaign of the tenant has the name."""
 
     def __init__(self, name: str) -> None:
@@ -56,7 +56,7 @@ class NameTaken(CampaignError):
         self.name = name
 
 
-class RunningLimit(CampaignError):
+class RunningLimit(Refused):
     """At some instant more of the tenant's campaigns would overlap than its limit; `names` are those."""
 
     def __init__(self, limit: int, names: Sequence[str]) -> None:
@@ -66,11 +66,11 @@ class RunningLimit(CampaignError):
         self.names = list(names)
 
 
-class NoEligibleDevices(CampaignError):
+class NoEligibleDevices(Refused):
     """No device that the campaign may play on, or too many."""
 
 
-class VersionMismatch(CampaignError):
+class VersionMismatch(Refused):
     """The campaign has changed since the caller read it."""
 
     def __init__(self, expected: int, actual: int) -> None:
