@@ -1,0 +1,56 @@
+"""Announce transitions: into the outbox and the mail queue with the change, into log and metrics after it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from structlog.typing import FilteringBoundLogger
+
+from daemon.campaigns.campaign import TransitionType
+from daemon.campaigns.events import Transition
+from daemon.metrics import Metrics
+from daemon.notices import kinds
+from daemon.notices import queries as notices
+from daemon.outbox import message
+from daemon.outbox import queries as outbox
+from playlists.queries import Tx
+
+
+async def announce(tx: Tx, transitions: Sequence[Transition], now: datetime) -> None:
+    """Owe the world each transition's message and the advertiser the mails, in the transaction of the change.
+
+    One statement for all messages and one for all mails. The campaigns' rows must be locked by `tx`: that is
+    what makes a campaign's messages lie in the outbox in its order.
+    """
+    messages, mails = [], []
+    for transition in transitions:
+        data = message.transition_data(transition)
+        messages.append(message.transition_message(transition, data))
+        if kind := kinds.kind(transition):
+            mails.append(notices.owed(kind, transition))
+    if messages:
+        await outbox.append(tx, messages, now)
+    if mails:
+        await notices.append(tx, mails, now)
+
+
+def report(transitions: Sequence[Transition], metrics: Metrics, log: FilteringBoundLogger) -> None:
+    """Log and count what has been committed (SPEC 13); never before the commit, which may still fail."""
+    for transition in transitions:
+        if transition.from_status != transition.to_status:
+            log.info(
+                "campaign status changed",
+                tenant_id=str(transition.tenant_id),
+                correlation_id=transition.correlation_id,
+                campaign_id=str(transition.campaign_id),
+                from_status=transition.from_status,
+                to_status=transition.to_status,
+                reason=transition.reason,
+                lateness_ms=transition.lateness_ms,
+            )
+        lateness = transition.executed_at - transition.due_at
+        metrics.transition_lateness_seconds.labels(transition.type).observe(max(0.0, lateness.total_seconds()))
+        if transition.type == TransitionType.MISSED:
+            metrics.transitions_missed_total.labels(transition.reason).inc()
+    for kind, count in Counter(transition.type for transition in transitions).items():
+        metrics.transitions_total.labels(kind).inc(count)

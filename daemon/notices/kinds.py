@@ -1,0 +1,44 @@
+"""Which changes an advertiser is written to about, and what such a mail is called (SPEC 10); pure."""
+
+from enum import StrEnum
+
+from daemon.campaigns.campaign import PERSONAL, Status, TransitionType
+from daemon.campaigns.events import Transition
+
+
+class Kind(StrEnum):
+    """The kinds of mail, as `X-Signaged-Kind` and the metrics name them."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    MISSED = "missed"
+    EXPIRED = "expired"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+
+
+# what is always worth a mail; the summary waits for the settlement, when its numbers are final
+_ALWAYS = {
+    TransitionType.STARTED: Kind.STARTED,
+    TransitionType.REJECTED: Kind.REJECTED,
+    TransitionType.FAILED: Kind.FAILED,
+    TransitionType.MISSED: Kind.MISSED,
+    TransitionType.EXPIRED: Kind.EXPIRED,
+}
+SYSTEM = "signaged"  # the actor of what nobody asked for
+
+
+def kind(transition: Transition) -> Kind | None:
+    """The mail that a transition owes; None for what the advertiser did or need not know."""
+    if transition.type in _ALWAYS:
+        return _ALWAYS[TransitionType(transition.type)]
+    if transition.type == TransitionType.SETTLED and transition.to_status == Status.COMPLETED:
+        return Kind.COMPLETED
+    changed = transition.from_status != transition.to_status
+    if transition.type == TransitionType.PAUSED and changed and transition.reason not in PERSONAL:
+        return Kind.PAUSED
+    if transition.type == TransitionType.RESUMED and changed and transition.actor == SYSTEM:
+        return Kind.RESUMED
+    return None
