@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate, compress, pairwise
 
-from playlists.daypart import Daypart, Window, windows
+from playlists.daypart import Daypart, Window, intersect, windows
 from playlists.ids import CampaignId
-from playlists.placement import Media, Placement, Screen, eligible_slots, playing_time
+from playlists.placement import Media, Placement, Screen, eligible_slots
 from playlists.playlist import Entry, Playlist, Segment
 from playlists.slots import EPOCH, Claim, fitting, sequence, slot_seconds
 
@@ -25,7 +25,7 @@ def compile_playlist(
     """
     if valid_from >= valid_until or (valid_from - EPOCH) % _HOUR or (valid_until - EPOCH) % _HOUR:
         raise ValueError("a playlist covers whole UTC hours, at least one")
-    placed = sorted(placements, key=lambda placement: placement.campaign_id)
+    placed = sorted(placements, key=lambda placement: placement.campaign_id.int)
     for one, other in pairwise(placed):
         if one.campaign_id == other.campaign_id:
             raise ValueError(f"campaign {one.campaign_id} is placed twice")
@@ -87,7 +87,8 @@ def _eligible_sets(
     for index, placement in enumerate(placed):
         if placement.scheduled:
             if placement.dayparts not in times:
-                times[placement.dayparts] = playing_time(placement.dayparts, screen, begin, end)
+                parts = windows(placement.dayparts, screen.timezone, begin, end)
+                times[placement.dayparts] = intersect(parts, opening)
             mark(eligible_slots(placement, times[placement.dayparts], screen), 1 << index + 1)
     changes.pop((end - EPOCH) // timedelta(seconds=seconds), None)
     slots = sorted(changes)

@@ -10,7 +10,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 
-class UnknownZone(ValueError):  # noqa: N818 - the name says what is wrong, the base that it is an error
+class UnknownZone(ValueError):
     """A name that the tzdata package does not list as a zone."""
 
 

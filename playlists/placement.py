@@ -62,7 +62,7 @@ def input_digest(placements: Iterable[Placement], screen: Screen) -> Digest:
     Screens with equal digests share one playlist (SPEC 6).
     """
     whole = {
-        "placements": [_placement_form(p) for p in sorted(placements, key=lambda p: p.campaign_id)],
+        "placements": [_placement_form(p) for p in sorted(placements, key=lambda p: p.campaign_id.int)],
         "timezone": screen.timezone,
         "slots_per_hour": screen.slots_per_hour,
         "opening_hours": _parts_form(screen.opening_hours),
@@ -107,17 +107,11 @@ def horizon(digest: Digest, now: datetime, horizon_hours: int = 48, renew_hours:
     return EPOCH + begins * _HOUR, EPOCH + (begins + horizon_hours) * _HOUR
 
 
-def playing_time(parts: tuple[Daypart, ...], screen: Screen, begin: datetime, end: datetime) -> list[Window]:
-    """The stretches of [begin, end) that lie in the day-parts and in the screen's opening hours, in UTC."""
-    opening = windows(screen.opening_hours, screen.timezone, begin, end)
-    return intersect(windows(parts, screen.timezone, begin, end), opening)
-
-
 def eligible_slots(placement: Placement, time: Sequence[Window], screen: Screen) -> list[range]:
     """The slots in which the placement may play, as ranges of slot numbers (SPEC 6).
 
-    `time` is the `playing_time` of its day-parts over whole slots. Its longest creative must fit the slot, and
-    from the slot's beginning must lie in that time and in its window whole: then any of its creatives does.
+    `time` is what its day-parts and the screen's opening hours have in common, over whole slots. The longest
+    creative must fit the slot, and from its beginning lie whole in that time and in the window: then all do.
     """
     if not placement.creatives:
         return []
@@ -138,7 +132,9 @@ def has_slot(
     while begin < end_at:
         # Week by week, as most have one in their first; up to a whole hour, so that no slot is cut in two.
         until = min(end_at, EPOCH + ((begin - EPOCH) // _HOUR + 7 * 24) * _HOUR)
-        if fitting(playing_time(dayparts, screen, begin, until), longest, seconds):
+        opening = windows(screen.opening_hours, screen.timezone, begin, until)
+        time = intersect(windows(dayparts, screen.timezone, begin, until), opening)
+        if fitting(time, longest, seconds):
             return True
         begin = until
     return False

@@ -9,7 +9,7 @@ moving slots within their hour leaves all that the other steps decided as it is.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate, cycle, pairwise
+from itertools import accumulate, cycle
 from typing import NamedTuple
 
 from playlists.ids import CampaignId
@@ -59,26 +59,15 @@ def sequence(claims: Sequence[Claim], slots_per_hour: int) -> tuple[Slot | None,
     """Who has which slot, repeated for ever: the item of slot number s stands at s mod the length (SPEC 6).
 
     It depends on the arguments alone, and not on the order of the claims. Without a claim every slot is None.
-    Raises ValueError for a weight or a number of creatives below 1, or a campaign named twice.
+    Raises ValueError for a weight or a number of creatives below 1.
     """
     slot_seconds(slots_per_hour)
-    by_age = sorted(range(len(claims)), key=lambda index: claims[index].campaign_id)
-    in_order = [claims[index] for index in by_age]
-    _refuse_nonsense(in_order)
-    admitted, hours = _admitted(in_order, slots_per_hour)
+    by_age = sorted(range(len(claims)), key=lambda index: claims[index].campaign_id.int)
+    admitted, hours = _admitted([claims[index] for index in by_age], slots_per_hour)
     if not admitted:
         return (None,) * slots_per_hour
     order = _spread(_by_hour(_counts(admitted, hours * slots_per_hour), hours))
     return _in_turns(order, admitted, by_age)
-
-
-def _refuse_nonsense(by_age: Sequence[Claim]) -> None:
-    for claim in by_age:
-        if claim.weight < 1 or claim.creatives < 1:
-            raise ValueError(f"campaign {claim.campaign_id}: weight and creatives must be at least 1")
-    for older, younger in pairwise(by_age):
-        if older.campaign_id == younger.campaign_id:
-            raise ValueError(f"campaign {older.campaign_id} is there twice")
 
 
 def _admitted(by_age: Sequence[Claim], slots_per_hour: int) -> tuple[Sequence[Claim], int]:
@@ -86,6 +75,9 @@ def _admitted(by_age: Sequence[Claim], slots_per_hour: int) -> tuple[Sequence[Cl
 
     What 23 hours cannot hold costs the youngest campaigns their part: those with the highest ids.
     """
+    for claim in by_age:
+        if claim.weight < 1 or claim.creatives < 1:
+            raise ValueError(f"campaign {claim.campaign_id}: weight and creatives must be at least 1")
     needed = sum(claim.creatives for claim in by_age)
     for hours in SEQUENCE_HOURS:
         if needed <= hours * slots_per_hour:
