@@ -1,0 +1,1 @@
+"""Settings: what an operator may decide, where it is read from and what is refused."""

@@ -1,0 +1,157 @@
+"""Where settings come from (environment over systemd credentials over TOML file) and where a fault in them lies."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from config.settings import Settings
+
+PREFIX = "SIGNAGED_"
+TESTS = "SIGNAGED_TEST_"  # names the servers of a test run; no section is called so
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: the key (`section.key`), why, and the line when it stands in the file."""
+
+    key: str
+    reason: str
+    line: int | None = None
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with the configuration, at once."""
+
+    def __init__(self, faults: list[Fault], path: Path | None = None) -> None:
+        """Keep the faults and the file that was read."""
+        self.faults = faults
+        self.path = path
+        super().__init__("\n".join(self._line(fault) for fault in faults))
+
+    def _line(self, fault: Fault) -> str:
+        where = f"{self.path}:{fault.line}: " if self.path and fault.line else f"{self.path}: " if self.path else ""
+        return f"{where}{fault.key}: {fault.reason}" if fault.key else f"{where}{fault.reason}"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read all sources and check everything; raises ConfigError with every fault (SPEC 12).
+
+    A setting is `SIGNAGED_SECTION__KEY` in the environment, a file `section__key` (or of the variable's name) in
+    `$CREDENTIALS_DIRECTORY`, or `key` under `[section]` in the TOML file; the first that names it wins.
+    """
+    text = _text(path) if path else ""
+    document = _parsed(text, path)
+    secrets = dict(_credentials(environ))
+    merged: Values = {"database": {}, "kafka": {}}  # named, so that what is missing is their key
+    origins: dict[str, str] = {}
+    _merge(merged, document)
+    for given, name in ((secrets, "credential {}"), (_variables(environ), "environment variable {}")):
+        for key, (variable, value) in given.items():
+            section, _, rest = key.partition(".")
+            _merge(merged, {section: {rest: value} if rest else value})
+            origins[key] = name.format(variable)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        faults = [_fault(details, text, origins) for details in error.errors(include_url=False)]
+        raise ConfigError(sorted(faults, key=lambda fault: (fault.line or 0, fault.key)), path) from None
+
+
+def plain(settings: Settings) -> Values:
+    """Give the settings as they are written: durations in seconds, amounts as decimals, addresses as host:port."""
+    return settings.model_dump(mode="json", by_alias=True)
+
+
+def redacted(settings: Settings) -> Values:
+    """Give the settings as they are written, the passwords in URLs hidden."""
+    return {section: {key: _hide(value) for key, value in keys.items()} for section, keys in plain(settings).items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Fault("", f"cannot be read: {error.strerror}")], path) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Fault("", "is not UTF-8")], path) from None
+
+
+def _parsed(text: str, path: Path | None) -> Values:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.search(r"line (\d+)", str(error))
+        line = int(match[1]) if match else text.count("\n") + 1
+        reason = re.sub(r" \(at .*\)$", "", str(error))
+        raise ConfigError([Fault("", f"is no TOML: {reason}", line)], path) from None
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    return {
+        name[len(PREFIX) :].lower().replace("__", ".", 1): (name, value)
+        for name, value in environ.items()
+        if name.upper().startswith(PREFIX) and not name.upper().startswith(TESTS)
+    }
+
+
+def _credentials(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    for file in sorted(Path(folder).iterdir()) if folder and Path(folder).is_dir() else []:
+        key = file.name.lower().removeprefix(PREFIX.lower())
+        if "__" in key and file.is_file():  # other credentials of the unit are not ours to judge
+            yield key.replace("__", ".", 1), (file.name, file.read_text(encoding="utf-8").strip())
+
+
+def _merge(onto: Values, given: Values) -> None:
+    for section, value in given.items():
+        known = onto.get(section)
+        onto[section] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+
+
+def _fault(details: ErrorDetails, text: str, origins: Mapping[str, str]) -> Fault:
+    path = [str(part) for part in details["loc"]]
+    key = ".".join(path[:2])
+    reason = {
+        "extra_forbidden": "unknown key",
+        "missing": "is required",
+        "model_type": "must be a section with keys",
+        "model_attributes_type": "must be a section with keys",
+    }.get(details["type"], details["msg"].removeprefix("Value error, "))
+    if key in origins:
+        return Fault(key, f"{reason} ({origins[key]})")
+    return Fault(key, reason, _line_of(text, *path[:2]))
+
+
+def _line_of(text: str, section: str, key: str = "") -> int | None:
+    """Find the line where a key, or failing that its section, is set; TOML parsers tell no positions."""
+    current, header = "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := re.match(r"\s*\[\s*([\w.\"'-]+?)\s*\]", line):
+            current = match[1].strip("\"'")
+            header = number if current == section else header
+        elif match := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
+            name = re.sub(r"[\"' ]", "", match[1])
+            full = f"{current}.{name}" if current else name
+            if full == f"{section}.{key}" or (not current and name == section):
+                return number
+    return header
+
+
+def _hide(value: object) -> object:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    parts = urlsplit(value)
+    query = re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)
+    netloc = parts.netloc
+    if parts.password is not None:
+        credentials, _, host = netloc.rpartition("@")
+        netloc = f"{credentials.partition(':')[0]}:***@{host}"
+    return urlunsplit(parts._replace(netloc=netloc, query=query))

@@ -1,0 +1,126 @@
+"""Ordered SQL migrations, each run once in a transaction of its own, and the role the application works under."""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from daemon.database import Connection, DatabaseUnavailable, deadline, described, quoted
+from playlists.queries import Tx
+
+LOCK = 0x7369676E  # "sign": who holds this advisory lock migrates
+PATIENCE = 600.0  # seconds for all of it, another instance's turn included
+SESSION = {"application_name": "signaged migrate", "lock_timeout": "10s"}
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name       text PRIMARY KEY,
+    sha256     text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)"""
+RECORD = "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)"
+RECORDED = "SELECT name, sha256 FROM schema_migrations ORDER BY name"
+MAY_MIGRATE = """
+SELECT pg_has_role(current_user, datdba, 'USAGE') FROM pg_database WHERE datname = current_database()"""
+MAY_ASSUME = "SELECT pg_has_role($1::name, $2::name, 'SET')"
+
+
+class MigrationError(Exception):
+    """The database's schema and this program do not belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of daemon/migrations."""
+
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """Identify the text, so that a file changed after it was applied is noticed."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def shipped() -> list[Migration]:
+    """Return the migrations of this program in order."""
+    folder = files("daemon").joinpath("migrations")
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [Migration(name, folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
+
+
+async def migrate(owner_url: str, app_url: str | None = None, role: str = "signaged_app") -> list[str]:
+    """Bring the schema up to date and return the names applied; instances that come at once take turns.
+
+    `owner_url` owns the database and may create roles; the login of `app_url` is allowed to work as `role`. Raises
+    MigrationError when the schema is newer than the program or a file changed, DatabaseUnavailable when the server
+    cannot be reached or the turn of another takes too long, asyncpg's errors when a statement fails.
+    """
+    try:
+        connection = await asyncpg.connect(owner_url, timeout=10, server_settings=SESSION)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"cannot connect: {described(error)}") from error
+    try:
+        async with deadline(connection, PATIENCE):
+            # asked again and again: to wait inside pg_advisory_lock() deadlocks with CREATE INDEX CONCURRENTLY
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.2)
+            return await _migrate(connection, app_url, role)
+    finally:
+        connection.terminate()  # which gives the lock back, too
+
+
+async def pending(connection: Tx) -> list[str]:
+    """Return the names still to be applied; raises MigrationError when the schema is not one of ours."""
+    if await connection.fetchval("SELECT to_regclass('public.schema_migrations')") is None:
+        return [migration.name for migration in shipped()]
+    ours = {migration.name: migration.sha256 for migration in shipped()}
+    applied = {row["name"]: row["sha256"] for row in await connection.fetch(RECORDED)}
+    if newer := [name for name in applied if name not in ours]:
+        raise MigrationError(f"the schema is newer than this program: it has {', '.join(newer)}")
+    if changed := [name for name, sha256 in applied.items() if sha256 != ours[name]]:
+        raise MigrationError(f"changed after it was applied: {', '.join(changed)}")
+    return [name for name in ours if name not in applied]
+
+
+async def may_migrate(connection: Tx) -> bool:
+    """Say whether the connection's login owns the database."""
+    return bool(await connection.fetchval(MAY_MIGRATE))
+
+
+async def _migrate(connection: Connection, app_url: str | None, role: str) -> list[str]:
+    todo = set(await pending(connection))
+    await _ensure_role(connection, app_url, role)
+    done = []
+    for migration in shipped():
+        if migration.name in todo:
+            async with connection.transaction():
+                await connection.execute(TABLE)
+                await connection.execute(migration.sql.replace(":app_role", quoted(role)))
+                await connection.execute(RECORD, migration.name, migration.sha256)
+                await connection.execute(f"REVOKE ALL ON schema_migrations FROM {quoted(role)}")
+                await connection.execute(f"GRANT SELECT ON schema_migrations TO {quoted(role)}")
+            done.append(migration.name)
+    return done
+
+
+async def _ensure_role(connection: Connection, app_url: str | None, role: str) -> None:
+    """Create the role and let owner and login take it on; roles are the cluster's, so others may do so meanwhile."""
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role):
+        # another database's migration may create it this moment
+        with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            await connection.execute(f"CREATE ROLE {quoted(role)} NOLOGIN")
+    owner: str = await connection.fetchval("SELECT current_user")
+    login = (urlsplit(app_url).username if app_url else None) or owner
+    for user in {owner, login}:
+        for attempt in range(5):
+            try:
+                if not await connection.fetchval(MAY_ASSUME, user, role):
+                    await connection.execute(f"GRANT {quoted(role)} TO {quoted(user)}")
+                break
+            except asyncpg.InternalServerError:  # "tuple concurrently updated": another database's migration
+                await asyncio.sleep(0.1 * (attempt + 1))
