@@ -138,13 +138,15 @@ CREATE TABLE presence (
     online        boolean NOT NULL DEFAULT false, -- what was last announced
     announcements integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
-CREATE INDEX presence_by_sighting ON presence (last_seen_at);
 
--- Since when somebody has been serving without a break: silence in an outage of ours is not the device's.
+-- Up to when somebody has been serving, and when nobody did: silence in an outage of ours is not the device's.
 CREATE TABLE service (
     singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-    since      timestamptz NOT NULL,
     last_at    timestamptz NOT NULL
+);
+CREATE TABLE outages (
+    began_at   timestamptz PRIMARY KEY,
+    ended_at   timestamptz NOT NULL CHECK (ended_at > began_at)
 );
 
 -- Campaigns ---------------------------------------------------------------------------------------------------------
