@@ -65,7 +65,7 @@ def configure(level: str = "info", stream: IO[str] | None = None) -> None:
 
 
 def _ordered(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {key: event.pop(key) for key in FIRST if key in event} | event
+    return {**{key: event.pop(key) for key in FIRST if key in event}, **event}
 
 
 def _json(event: Any, **_: object) -> str:
