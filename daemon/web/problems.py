@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import asyncpg
 import orjson
 from aiohttp import web
 
@@ -110,16 +109,6 @@ REFUSALS: Final[Mapping[type[Exception], str]] = {
     refusals.VersionMismatch: "version-mismatch",
 }
 
-# The database as it should be, but not for this call now: another try will do.
-_PASSING = (
-    DatabaseUnavailable,
-    asyncpg.exceptions.DeadlockDetectedError,
-    asyncpg.exceptions.LockNotAvailableError,
-    asyncpg.exceptions.QueryCanceledError,
-    asyncpg.exceptions.SerializationError,
-)
-
-
 def problem_of(error: Exception) -> Problem | None:
     """The problem that an error of the domain or of the database is; None for what nobody foresaw."""
     if isinstance(error, Problem):
@@ -129,6 +118,6 @@ def problem_of(error: Exception) -> Problem | None:
     kind = REFUSALS.get(type(error))
     if kind is not None:
         return Problem(kind, str(error))
-    if isinstance(error, _PASSING):
+    if isinstance(error, DatabaseUnavailable):
         return unavailable()
     return None

@@ -1,0 +1,50 @@
+"""Where a list goes on: opaque to the caller, checked on the way back in."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+
+from daemon.web.problems import invalid
+
+T = TypeVar("T")
+
+_LONGEST = 512
+
+
+def encode(kind: str, *key: object) -> str:
+    """A cursor of list `kind` after the item with the sort key `key` (UUIDs, aware instants, numbers, text)."""
+    return urlsafe_b64encode(orjson.dumps([kind, *key])).rstrip(b"=").decode()
+
+
+def decode(kind: str, cursor: str, *readers: Callable[[Any], object]) -> tuple[Any, ...]:
+    """The sort key of a cursor that `encode` made for the same kind, each part read by its reader.
+
+    Raises Problem validation for anything else.
+    """
+    try:
+        if len(cursor) > _LONGEST:
+            raise ValueError("too long")
+        parts = orjson.loads(urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)))
+        if not isinstance(parts, list) or len(parts) != len(readers) + 1 or parts[0] != kind:
+            raise ValueError("of another list")
+        return tuple(read(part) for read, part in zip(readers, parts[1:], strict=True))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise invalid([("cursor", "is not one that this list gave")]) from error
+
+
+def after_id(kind: str, cursor: str | None) -> UUID | None:
+    """The id after which a list sorted by id goes on; None at its beginning."""
+    return None if cursor is None else decode(kind, cursor, UUID)[0]
+
+
+def cut(
+    kind: str, rows: Sequence[T], limit: int, key: Callable[[T], Sequence[object]]
+) -> tuple[Sequence[T], str | None]:
+    """`limit` of the `limit + 1` rows that were asked for, and the cursor after them if there is more."""
+    if len(rows) <= limit:
+        return rows, None
+    page = rows[:limit]
+    return page, encode(kind, *key(page[-1]))

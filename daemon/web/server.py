@@ -1,0 +1,185 @@
+"""The listener of the API: from a request to an operation, inside one transaction, and back."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from email.utils import format_datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import structlog
+from aiohttp import hdrs, web
+
+from daemon.announce import announce, report
+from daemon.clock import ClockUnset
+from daemon.web import auth, idempotency, strict
+from daemon.web.operations import Call, Operation, Platform, Reply
+from daemon.web.problems import Problem, internal, not_found, problem_of, unavailable
+
+log = structlog.get_logger("daemon.web")
+
+CORRELATION: Final = "X-Correlation-Id"
+_SANE = re.compile(r"[\x21-\x7e]{1,128}")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def correlation_of(request: web.Request) -> str:
+    """The caller's correlation id, or a new one when it gave none that can be logged and sent on."""
+    given = request.headers.get(CORRELATION, "")
+    return given if _SANE.fullmatch(given) else str(uuid4())
+
+
+def endpoint(operation: Operation, platform: Platform) -> Handler:
+    """The handler of an operation: every way out of it is a JSON answer that is counted and can be traced."""
+    counted = platform.metrics.http_requests
+    timed = platform.metrics.http_request_seconds.labels("api", operation.path)
+    counted.labels("api", operation.path, operation.method, str(operation.status))  # there from the first scrape
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        began = time.perf_counter()
+        correlation_id = correlation_of(request)
+        try:
+            response = _response(await _answer(operation, platform, request, correlation_id))
+        except Exception as error:  # noqa: BLE001 - the boundary: what nobody foresaw is a 500 and a log line
+            response = _refusal(error, correlation_id, operation.path)
+        _stamp(response, platform, correlation_id)
+        counted.labels("api", operation.path, operation.method, str(response.status)).inc()
+        timed.observe(time.perf_counter() - began)
+        return response
+
+    return handle
+
+
+async def _answer(operation: Operation, platform: Platform, request: web.Request, correlation_id: str) -> Reply:
+    token = auth.bearer(request.headers.get(hdrs.AUTHORIZATION))
+    async with platform.database.transaction() as tx:
+        caller = await auth.caller_of(tx, token)
+    auth.permit(caller, operation.roles, operation.writes)
+    if operation.stream is not None:
+        return await operation.stream(platform, caller, request)
+    body = await _body(operation, platform, request)
+    async with platform.database.transaction() as tx:
+        call = Call(platform, tx, platform.clock.now(), caller, correlation_id, request, body)
+        reply = await _once(operation, call)
+    if reply.status < 400:
+        _tell(call)
+    return reply
+
+
+async def _body(operation: Operation, platform: Platform, request: web.Request) -> dict[str, Any]:
+    """The object sent; empty when the operation takes none or lets it be left out."""
+    if operation.body is None:
+        return {}
+    raw = await strict.read_body(request, platform.max_body_bytes)
+    if not raw and operation.empty:
+        return {}
+    strict.require_json(request)
+    return strict.parse_object(raw)
+
+
+async def _once(operation: Operation, call: Call) -> Reply:
+    """The operation's answer with its transitions announced; under an Idempotency-Key, once."""
+
+    async def answer() -> Reply:
+        reply = await operation.answer(call)
+        await announce(call.tx, call.transitions, call.now)
+        return reply
+
+    given = call.request.headers.get("Idempotency-Key")
+    if given is None or not operation.once:
+        return await answer()
+    key = idempotency.Key(
+        call.caller.token_id,
+        operation.method,
+        call.request.path.removeprefix("/api"),
+        idempotency.read_key(given),
+        strict.fingerprint(call.body),
+    )
+    return await idempotency.once(call.tx, key, call.now, answer)
+
+
+def _tell(call: Call) -> None:
+    if call.transitions:
+        report(call.transitions, call.platform.metrics, log)
+        call.platform.woken()
+
+
+def _response(reply: Reply) -> web.Response:
+    if reply.body is None:
+        return web.Response(status=reply.status, headers=reply.headers)
+    headers = {hdrs.CONTENT_TYPE: "application/json", **reply.headers}
+    return web.Response(status=reply.status, body=msgspec.json.encode(reply.body), headers=headers)
+
+
+def _refusal(error: Exception, correlation_id: str, route: str) -> web.Response:
+    """The problem that an error is; one that nobody foresaw goes into the log whole and out as a number alone."""
+    problem = unavailable("Starting up") if isinstance(error, ClockUnset) else problem_of(error)
+    if problem is None:
+        log.error("request failed", correlation_id=correlation_id, route=route, exc_info=error)
+        problem = internal(correlation_id)
+    return problem.response()
+
+
+def _stamp(response: web.Response, platform: Platform, correlation_id: str) -> None:
+    response.headers[CORRELATION] = correlation_id
+    response.headers[hdrs.SERVER] = "signaged"
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    with suppress(ClockUnset):
+        response.headers[hdrs.DATE] = format_datetime(platform.clock.now(), usegmt=True)
+
+
+def application(
+    platform: Platform, operations: Iterable[Operation], registrations: Iterable[Callable[[web.Application], None]] = ()
+) -> web.Application:
+    """The API as one aiohttp application; each of `registrations` adds routes of its own (the screens').
+
+    Every path under /v1 answers under /api/v1 as well; what is not there is a problem like any other.
+    """
+    app = web.Application(client_max_size=platform.max_body_bytes)
+    for operation in operations:
+        handle = endpoint(operation, platform)
+        if operation.method == hdrs.METH_GET:
+            app.router.add_get(operation.path, handle)  # answers HEAD as well
+        else:
+            app.router.add_route(operation.method, operation.path, handle)
+    for register in registrations:
+        register(app)
+    _mirror(app)
+    _refuse_the_rest(app, platform)
+    return app
+
+
+def _mirror(app: web.Application) -> None:
+    for resource in list(app.router.resources()):
+        if resource.canonical.startswith("/v1/"):
+            for route in resource:
+                app.router.add_route(route.method, "/api" + resource.canonical, route.handler)
+
+
+def _refuse_the_rest(app: web.Application, platform: Platform) -> None:
+    """405 on every known path and 404 everywhere else, told as problems."""
+    methods: dict[str, set[str]] = {}
+    for resource in app.router.resources():
+        methods.setdefault(resource.canonical, set()).update(route.method for route in resource)
+    for path, known in methods.items():
+        refuse = _refusing("method-not-allowed", path.removeprefix("/api"), platform, ", ".join(sorted(known)))
+        app.router.add_route("*", path, refuse)
+    app.router.add_route("*", "/{tail:.*}", _refusing("not-found", "unmatched", platform))
+
+
+def _refusing(kind: str, route: str, platform: Platform, allowed: str = "") -> Handler:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        if kind == "method-not-allowed":
+            problem = Problem(kind, f"{request.method} is none of {allowed}", headers={hdrs.ALLOW: allowed})
+        else:
+            problem = not_found("Route")
+        response = problem.response()
+        _stamp(response, platform, correlation_of(request))
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        platform.metrics.http_requests.labels("api", route, method, str(problem.status)).inc()
+        return response
+
+    return refuse
