@@ -18,30 +18,30 @@ COMPILE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 class Metrics:
     """All metrics on one registry. No label carries a tenant, campaign, device, user, address or raw path."""
 
-    ticks: Counter  # result
-    last_tick_timestamp: Gauge
-    step_failures: Counter  # step
-    transitions: Counter  # type
-    transition_lateness: Histogram  # type
-    transitions_missed: Counter  # reason
-    transitions_oldest_due: Gauge
+    ticks_total: Counter  # result
+    last_tick_timestamp_seconds: Gauge
+    step_failures_total: Counter  # step
+    transitions_total: Counter  # type
+    transition_lateness_seconds: Histogram  # type
+    transitions_missed_total: Counter  # reason
+    transitions_oldest_due_seconds: Gauge
     campaigns: Gauge  # status
     deliveries: Gauge  # status
     devices: Gauge  # status
-    polls: Counter  # outcome
-    plays: Counter  # verdict
-    compiles: Counter  # result
+    polls_total: Counter  # outcome
+    plays_total: Counter  # verdict
+    compiles_total: Counter  # result
     compile_seconds: Histogram
     outbox_pending: Gauge
-    outbox_oldest: Gauge
-    outbox_published: Counter
+    outbox_oldest_seconds: Gauge
+    outbox_published_total: Counter
     outbox_parked: Gauge
-    mails: Counter  # kind, result
-    clock_offset: Gauge
+    mails_total: Counter  # kind, result
+    clock_offset_seconds: Gauge
     clock_held: Gauge
-    http_requests: Counter  # listener, route, method, code
-    http_request_seconds: Histogram  # listener, route
-    loop_lag: Gauge
+    http_requests_total: Counter  # listener, route, method, code
+    http_request_seconds: Histogram  # listener
+    loop_lag_seconds: Gauge
     component_up: Gauge  # component
     build_info: Gauge  # version
     tzdata_info: Gauge  # version
@@ -61,32 +61,38 @@ class Metrics:
             return Histogram(name, text, labels, namespace=PREFIX, registry=registry, buckets=buckets)
 
         metrics = cls(
-            ticks=counter("ticks_total", "Ticks run, by result", "result"),
-            last_tick_timestamp=gauge("last_tick_timestamp_seconds", "Unix time of the last tick that succeeded"),
-            step_failures=counter("step_failures_total", "Steps of a tick that failed", "step"),
-            transitions=counter("transitions_total", "Transitions of campaigns, by type", "type"),
-            transition_lateness=histogram(
+            ticks_total=counter("ticks_total", "Ticks run, by result", "result"),
+            last_tick_timestamp_seconds=gauge(
+                "last_tick_timestamp_seconds", "Unix time of the last tick that succeeded"
+            ),
+            step_failures_total=counter("step_failures_total", "Steps of a tick that failed", "step"),
+            transitions_total=counter("transitions_total", "Transitions of campaigns, by type", "type"),
+            transition_lateness_seconds=histogram(
                 "transition_lateness_seconds", "Executed minus due of timed transitions", LATENESS, "type"
             ),
-            transitions_missed=counter("transitions_missed_total", "Campaigns that never started, by reason", "reason"),
-            transitions_oldest_due=gauge("transitions_oldest_due_seconds", "Age of the oldest transition still due"),
+            transitions_missed_total=counter(
+                "transitions_missed_total", "Campaigns that never started, by reason", "reason"
+            ),
+            transitions_oldest_due_seconds=gauge(
+                "transitions_oldest_due_seconds", "Age of the oldest transition still due"
+            ),
             campaigns=gauge("campaigns", "Campaigns, by status", "status"),
             deliveries=gauge("deliveries", "Deliveries that have a row, by status", "status"),
             devices=gauge("devices", "Devices, by status", "status"),
-            polls=counter("polls_total", "Playlist polls, by outcome", "outcome"),
-            plays=counter("plays_total", "Reported plays, by verdict", "verdict"),
-            compiles=counter("compiles_total", "Playlists compiled, by result", "result"),
+            polls_total=counter("polls_total", "Playlist polls, by outcome", "outcome"),
+            plays_total=counter("plays_total", "Reported plays, by verdict", "verdict"),
+            compiles_total=counter("compiles_total", "Playlists compiled, by result", "result"),
             compile_seconds=histogram("compile_seconds", "Time to compile one playlist", COMPILE),
             outbox_pending=gauge("outbox_pending", "Messages waiting for Kafka"),
-            outbox_oldest=gauge("outbox_oldest_seconds", "Age of the oldest message waiting for Kafka"),
-            outbox_published=counter("outbox_published_total", "Messages acknowledged by Kafka"),
+            outbox_oldest_seconds=gauge("outbox_oldest_seconds", "Age of the oldest message waiting for Kafka"),
+            outbox_published_total=counter("outbox_published_total", "Messages acknowledged by Kafka"),
             outbox_parked=gauge("outbox_parked", "Messages put aside because Kafka refuses them"),
-            mails=counter("mails_total", "Mails, by kind and result", "kind", "result"),
-            clock_offset=gauge("clock_offset_seconds", "This host's clock minus the database's"),
+            mails_total=counter("mails_total", "Mails, by kind and result", "kind", "result"),
+            clock_offset_seconds=gauge("clock_offset_seconds", "This host's clock minus the database's"),
             clock_held=gauge("clock_held", "1 while completions are held because the database's clock jumped"),
-            http_requests=counter("http_requests_total", "HTTP requests", "listener", "route", "method", "code"),
-            http_request_seconds=histogram("http_request_seconds", "Time to answer", REQUEST, "listener", "route"),
-            loop_lag=gauge("loop_lag_seconds", "The longest the event loop was held up in the last seconds"),
+            http_requests_total=counter("http_requests_total", "HTTP requests", "listener", "route", "method", "code"),
+            http_request_seconds=histogram("http_request_seconds", "Time to answer", REQUEST, "listener"),
+            loop_lag_seconds=gauge("loop_lag_seconds", "The longest the event loop was held up in the last seconds"),
             component_up=gauge("component_up", "1 while the component answers", "component"),
             build_info=gauge("build_info", "The running version", "version"),
             tzdata_info=gauge("tzdata_info", "The time zone data in use", "version"),
@@ -95,9 +101,10 @@ class Metrics:
         return metrics
 
     def _enumerate_own(self) -> None:
-        precreate(self.ticks, ("ok", "failed"))
-        precreate(self.compiles, ("ok", "failed"))
+        precreate(self.ticks_total, ("ok", "failed"))
+        precreate(self.compiles_total, ("ok", "failed"))
         precreate(self.component_up, COMPONENTS)
+        precreate(self.http_request_seconds, ("api", "ops"))
 
     def note(self, component: str, *, up: bool) -> None:
         """Record whether a component answers; `readyz` and `component_up` say so."""
