@@ -1,53 +1,13 @@
-"""Statements over creatives and marks; home of the transaction type that every queries module takes first."""
+"""Statements over creatives and the network's house content."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
-from uuid import UUID
-
-import asyncpg
+from typing import Any
 
 from playlists.creatives import CreativeFields, block_key
-from playlists.ids import CampaignId, CreativeId, DeviceId, Sha256, StoreId, TenantId
-
-if TYPE_CHECKING:
-    Tx: TypeAlias = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
-    Row: TypeAlias = asyncpg.Record
-else:
-    Tx = asyncpg.Connection  # asyncpg's own classes take no parameters at run time
-    Row = asyncpg.Record
-
-# Marks -------------------------------------------------------------------------------------------------------------
-
-MARK = "INSERT INTO marks (kind, ref, urgent, marked_at) SELECT $1, ref, $3, $4 FROM unnest($2::uuid[]) AS ref"
-MARK_NETWORK = "INSERT INTO marks (kind, urgent, marked_at) VALUES ('network', $1, $2)"
-
-
-async def mark_campaigns(tx: Tx, ids: Sequence[CampaignId], now: datetime, urgent: bool = False) -> None:
-    """Have the playlists of all screens these campaigns are meant for compiled again (SPEC 6).
-
-    Call it in the transaction of the change; `urgent` when something must leave the screens.
-    """
-    if ids:
-        await tx.execute(MARK, "campaign", ids, urgent, now)
-
-
-async def mark_store(tx: Tx, store_id: StoreId, now: datetime, urgent: bool = False) -> None:
-    """Have the playlists of a store's screens compiled again; as `mark_campaigns`."""
-    await tx.execute(MARK, "store", [store_id], urgent, now)
-
-
-async def mark_device(tx: Tx, device_id: DeviceId, now: datetime, urgent: bool = False) -> None:
-    """Have one screen's playlist compiled again, or for the first time; as `mark_campaigns`."""
-    await tx.execute(MARK, "device", [device_id], urgent, now)
-
-
-async def mark_network(tx: Tx, now: datetime, urgent: bool = False) -> None:
-    """Have every screen's playlist compiled again; as `mark_campaigns`."""
-    await tx.execute(MARK_NETWORK, urgent, now)
-
-
-# Creatives ---------------------------------------------------------------------------------------------------------
+from playlists.ids import CampaignId, CreativeId, Sha256, TenantId
+from playlists.queries.marks import mark_campaigns, mark_network, mark_stores
+from playlists.queries.transaction import Row, Tx
 
 CREATE_CREATIVE = """
 INSERT INTO creatives (tenant_id, name, sha256, size, mime, duration_ms, keywords, created_at, updated_at)
@@ -181,15 +141,13 @@ async def mark_stored(tx: Tx, creative_id: CreativeId, now: datetime) -> bool:
     """
     if await tx.fetchrow(STORE_CREATIVE, creative_id, now) is None:
         return False
-    users: list[UUID | None] = [row["store_id"] for row in await tx.fetch(HOUSE_USERS, creative_id)]
+    users = [row["store_id"] for row in await tx.fetch(HOUSE_USERS, creative_id)]
     if None in users:
         await mark_network(tx, now)
     else:
-        await tx.execute(MARK, "store", users, False, now)
+        await mark_stores(tx, users, now)
     return True
 
-
-# House content -----------------------------------------------------------------------------------------------------
 
 HOUSE = "SELECT fallback FROM house"
 SET_HOUSE = "UPDATE house SET fallback = $1, updated_at = $2 RETURNING fallback"
