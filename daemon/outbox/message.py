@@ -87,9 +87,7 @@ def device_message(
     return Message(Topic.DEVICES, device_id, number, event, body)
 
 
-def _envelope(
-    subject: str, event: str, sequence: int, at: datetime, extensions: dict[str, str], data: bytes
-) -> bytes:
+def _envelope(subject: str, event: str, sequence: int, at: datetime, extensions: dict[str, str], data: bytes) -> bytes:
     # `sequence` is a JSON number: consumers compare it, and as text "10" would sort before "9"
     return orjson.dumps(
         {

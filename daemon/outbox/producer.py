@@ -1,0 +1,254 @@
+"""The one seam to Kafka: a producer that is built, used and thrown away within deadlines of our own.
+
+aiokafka's own calls can hang for ever when brokers are down, its retries do not say whether a message was written,
+and one refused batch spoils an idempotent producer for good. So nothing here is repaired: any trouble ends the link,
+what had no answer counts as unknown, and the relay builds another.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from zlib import crc32
+
+import anyio
+from aiokafka import AIOKafkaProducer, errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from config.settings import KafkaSettings
+from daemon.outbox.message import CONTENT_TYPE, Topic
+from daemon.outbox.queries import Row
+
+HEADERS = [("content-type", CONTENT_TYPE.encode())]
+PARTITIONS = 12  # of a topic that we create: shares out evenly among 1, 2, 3, 4, 6 consumers
+REPLICAS = 3  # as above, where there are as many brokers
+BATCH_BYTES = 512 * 1024  # half of what brokers take unless told otherwise
+PARTING_SECONDS = 1.0
+
+# the broker's word on these very bytes: sent again they would be refused again
+REFUSED = (
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+    errors.InvalidTimestampError,
+    errors.UnsupportedForMessageFormatError,
+    errors.PolicyViolationError,
+)
+# may be the message's fault or the broker's: tried a few times alone
+DOUBTED = (errors.UnknownError, errors.CorruptRecordException, errors.InvalidRequestError)
+# a broker that knows no idempotent producers answers one of these when asked for a producer id
+NO_IDEMPOTENCE = (
+    errors.UnknownError,
+    errors.UnsupportedVersionError,
+    errors.IncompatibleBrokerVersion,
+    errors.InvalidRequestError,
+    errors.ClusterAuthorizationFailedError,
+)
+
+
+class BrokersUnavailable(Exception):
+    """Kafka could not serve the call; whether messages in flight were written is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A message that Kafka does not take; `final` when trying again is pointless."""
+
+    id: int
+    error: str
+    final: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a portion: ids that are written, messages refused; the rest is unknown or was not tried."""
+
+    acked: list[int] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    trouble: str | None = None  # the link is spent
+    spoiled: bool = False  # by a refusal that only a link without idempotence can track down
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A connected producer; what it may call the topics and how long one answer may take."""
+
+    producer: Any
+    idempotent: bool
+    detour: bool  # without idempotence for once, to find what was refused
+    topics: dict[str, str]
+    deadline: float
+
+    async def send(self, rows: Sequence[Row], now: datetime) -> Outcome:
+        """Bring rows to Kafka, each key's in their order; never raises for what Kafka or a message does.
+
+        A key's rows lie in one partition and a partition's batches follow one another, each after the ack of the one
+        before. So a failure leaves no gap: of each key a beginning is written, all that follows is still to be sent.
+        """
+        outcome = Outcome()
+        stamp = int(now.timestamp() * 1000)
+        partitions = await self._partitions(rows, outcome)
+        await asyncio.gather(
+            *(self._send_partition(*place, share, stamp, outcome) for place, share in partitions.items())
+        )
+        return outcome
+
+    async def _partitions(self, rows: Sequence[Row], outcome: Outcome) -> dict[tuple[str, int], list[Row]]:
+        places: dict[tuple[str, int], list[Row]] = {}
+        counts: dict[str, int] = {}
+        barred: set[UUID] = set()
+        for row in rows:
+            topic = self.topics.get(row.topic)
+            if topic is None:
+                outcome.refused.append(Refusal(row.id, f"there is no topic for {row.topic!r}", final=True))
+                barred.add(row.key)
+            if topic is None or row.key in barred:
+                continue
+            if topic not in counts:
+                try:
+                    counts[topic] = await _partition_count(self.producer, topic, self.deadline)
+                except BrokersUnavailable as error:
+                    outcome.trouble = str(error)
+                    return {}
+            # the same choice as librdkafka's `consistent`
+            partition = crc32(str(row.key).encode()) % counts[topic]
+            places.setdefault((topic, partition), []).append(row)
+        return places
+
+    async def _send_partition(self, topic: str, partition: int, rows: list[Row], stamp: int, outcome: Outcome) -> None:
+        waiting = deque([rows])
+        barred: set[UUID] = set()  # a refused message's key waits for a person
+        while waiting:
+            portion = [row for row in waiting.popleft() if row.key not in barred]
+            if not portion:
+                continue
+            batch, size = self._packed(portion, stamp)
+            if size < len(portion):
+                waiting.appendleft(portion[size:])
+                portion = portion[:size]
+            try:
+                await self._deliver(batch, topic, partition)
+            except (*REFUSED, *DOUBTED) as error:
+                if self.idempotent:  # the refused batch has left a gap in the broker's count of this producer's batches
+                    outcome.trouble, outcome.spoiled = repr(error), True
+                    return
+                if len(portion) > 1:
+                    half = len(portion) // 2
+                    waiting.extendleft((portion[half:], portion[:half]))
+                else:
+                    barred.add(portion[0].key)
+                    outcome.refused.append(Refusal(portion[0].id, repr(error), isinstance(error, REFUSED)))
+            except BrokersUnavailable as error:
+                outcome.trouble = str(error)
+                return
+            else:
+                outcome.acked += [row.id for row in portion]
+
+    def _packed(self, rows: list[Row], stamp: int) -> tuple[Any, int]:
+        """A batch of the first rows, at least one, and how many fitted."""
+        batch = self.producer.create_batch()
+        for count, row in enumerate(rows):
+            key = str(row.key).encode()
+            if batch.append(timestamp=stamp, key=key, value=row.body, headers=HEADERS) is None:
+                return batch, count
+        return batch, len(rows)
+
+    async def _deliver(self, batch: Any, topic: str, partition: int) -> None:
+        try:
+            async with asyncio.timeout(self.deadline):
+                await (await self.producer.send_batch(batch, topic, partition=partition))
+        except (*REFUSED, *DOUBTED):
+            raise
+        except Exception as error:  # aiokafka raises much, and all of it leaves us not knowing
+            raise BrokersUnavailable(repr(error)) from error
+
+
+async def _partition_count(producer: Any, topic: str, seconds: float) -> int:
+    """How many partitions a topic has; asking makes it where brokers create topics on demand."""
+    try:
+        async with asyncio.timeout(seconds):
+            return len(await producer.partitions_for(topic))
+    except Exception as error:
+        raise BrokersUnavailable(f"topic {topic}: {error!r}") from error
+
+
+@asynccontextmanager
+async def connected(settings: KafkaSettings, *, detour: bool = False) -> AsyncIterator[Link]:
+    """Yield a link with all topics there: up within one request time-out, gone within three seconds.
+
+    `detour` leaves idempotence off whatever the setting. Raises BrokersUnavailable.
+    """
+    async with AsyncExitStack() as closing:
+        try:
+            async with asyncio.timeout(settings.request_timeout.total_seconds()):
+                link = await _connect(settings, closing, detour=detour)
+        except Exception as error:
+            raise BrokersUnavailable(repr(error)) from error
+        yield link
+
+
+async def _connect(settings: KafkaSettings, closing: AsyncExitStack, *, detour: bool) -> Link:
+    wanted = not detour and settings.idempotence != "off"
+    try:
+        producer = await _started(settings, closing, idempotent=wanted)
+    except NO_IDEMPOTENCE:
+        if not wanted or settings.idempotence == "on":
+            raise
+        wanted = False
+        producer = await _started(settings, closing, idempotent=False)
+    seconds = settings.request_timeout.total_seconds()
+    topics = {Topic.CAMPAIGNS.value: settings.topic, Topic.DEVICES.value: settings.devices_topic}
+    await _create_topics(settings, topics.values(), brokers=len(producer.client.cluster.brokers()))
+    for topic in topics.values():
+        await _partition_count(producer, topic, seconds)
+    # twice: the broker's own time-out, and as long for the retries of an idempotent producer
+    return Link(producer, wanted, detour, topics, 2 * seconds)
+
+
+async def _started(settings: KafkaSettings, closing: AsyncExitStack, *, idempotent: bool) -> Any:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap_servers.split(","),
+        client_id="signaged",
+        acks="all",
+        enable_idempotence=idempotent,
+        request_timeout_ms=round(settings.request_timeout.total_seconds() * 1000),
+        max_batch_size=BATCH_BYTES,
+    )
+    closing.push_async_callback(_discard, producer)
+    await producer.start()
+    return producer
+
+
+async def _create_topics(settings: KafkaSettings, topics: Iterable[str], brokers: int) -> None:
+    """Create what is missing; whoever may not, or need not, finds out when it asks for the partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers.split(","), client_id="signaged")
+    wanted = [NewTopic(topic, PARTITIONS, max(1, min(REPLICAS, brokers))) for topic in topics]
+    try:
+        with suppress(errors.KafkaError, OSError):
+            await admin.start()
+            await admin.create_topics(wanted)
+    finally:
+        with anyio.move_on_after(PARTING_SECONDS, shield=True):
+            await admin.close()
+
+
+async def _discard(producer: Any) -> None:
+    """Stop a producer; by force when it will not, so that nothing of it writes behind its successor's back."""
+    with anyio.CancelScope(shield=True):
+        with suppress(Exception):
+            async with asyncio.timeout(PARTING_SECONDS):
+                await producer.stop()
+                return
+        # stop() waits for batches that cannot leave: end these, their sender and the connections
+        sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka has no way to give up
+        producer._message_accumulator.fail_all(errors.ProducerClosed())  # noqa: SLF001 - as above
+        if sender is not None:
+            sender.cancel()
+        with suppress(Exception):
+            async with asyncio.timeout(PARTING_SECONDS):
+                await producer.client.close()
+        if sender is not None:
+            await asyncio.wait([sender], timeout=PARTING_SECONDS)
