@@ -37,6 +37,8 @@ CONTENTION = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
+# while connecting any of these may pass: a wrong password, too, is mended without a restart
+CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 SCHEMA_MISSING = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
@@ -224,7 +226,7 @@ class Database:
             )
             async with deadline(connection, limit):
                 await _prepare(connection, self.settings.role)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        except CONNECT_ERRORS as error:
             raise DatabaseUnavailable(f"cannot connect: {described(error)}") from error
         return connection
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import hashlib
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from daemon.database import Connection, DatabaseUnavailable, deadline, described, quoted
+from daemon.database import CONNECT_ERRORS, Connection, DatabaseUnavailable, deadline, described, quoted
 from playlists.queries import Tx
 
 LOCK = 0x7369676E  # "sign": who holds this advisory lock migrates
@@ -24,7 +25,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )"""
 RECORD = "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)"
 RECORDED = "SELECT name, sha256 FROM schema_migrations ORDER BY name"
-MAY_MIGRATE = """
+OWNS = """
 SELECT pg_has_role(current_user, datdba, 'USAGE') FROM pg_database WHERE datname = current_database()"""
 MAY_ASSUME = "SELECT pg_has_role($1::name, $2::name, 'SET')"
 
@@ -60,16 +61,28 @@ async def migrate(owner_url: str, app_url: str | None = None, role: str = "signa
     MigrationError when the schema is newer than the program or a file changed, DatabaseUnavailable when the server
     cannot be reached or the turn of another takes too long, asyncpg's errors when a statement fails.
     """
+    async with _connected(owner_url) as connection:
+        # asked again and again: to wait inside pg_advisory_lock() deadlocks with CREATE INDEX CONCURRENTLY
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.2)
+        return await _migrate(connection, app_url, role)
+
+
+async def owns(url: str) -> bool:
+    """Say whether the login of the URL owns its database, so that it may migrate; raises DatabaseUnavailable."""
+    async with _connected(url) as connection:
+        return bool(await connection.fetchval(OWNS))
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Connection]:
     try:
-        connection = await asyncpg.connect(owner_url, timeout=10, server_settings=SESSION)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        connection = await asyncpg.connect(url, timeout=10, server_settings=SESSION)
+    except CONNECT_ERRORS as error:
         raise DatabaseUnavailable(f"cannot connect: {described(error)}") from error
     try:
         async with deadline(connection, PATIENCE):
-            # asked again and again: to wait inside pg_advisory_lock() deadlocks with CREATE INDEX CONCURRENTLY
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0.2)
-            return await _migrate(connection, app_url, role)
+            yield connection
     finally:
         connection.terminate()  # which gives the lock back, too
 
@@ -85,11 +98,6 @@ async def pending(connection: Tx) -> list[str]:
     if changed := [name for name, sha256 in applied.items() if sha256 != ours[name]]:
         raise MigrationError(f"changed after it was applied: {', '.join(changed)}")
     return [name for name in ours if name not in applied]
-
-
-async def may_migrate(connection: Tx) -> bool:
-    """Say whether the connection's login owns the database."""
-    return bool(await connection.fetchval(MAY_MIGRATE))
 
 
 async def _migrate(connection: Connection, app_url: str | None, role: str) -> list[str]:
