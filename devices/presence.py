@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
+
+from playlists.ids import DeviceId
 
 Outage = tuple[datetime, datetime]  # [from, until) in which nobody served: silence then is not the device's
 
@@ -48,3 +51,19 @@ def silence(last_seen_at: datetime, watch: Watch) -> timedelta:
     for began, ended in watch.outages:
         heard -= max(min(ended, watch.until) - max(began, last_seen_at), timedelta())
     return heard
+
+
+class Beat(NamedTuple):
+    """One heartbeat: when it came and what it said; `skew_ms` is how far the device's clock is ahead."""
+
+    device_id: DeviceId
+    at: datetime
+    digest: str | None
+    screen: str
+    skew_ms: int
+    errors: list[str]
+
+
+def skewed(skew_ms: int) -> bool:
+    """Whether a device's clock is so far off that somebody should look at it (SPEC 7)."""
+    return abs(timedelta(milliseconds=skew_ms)) > SKEWED

@@ -1,5 +1,6 @@
 """What may be said of a store and a device, and what each fault is called."""
 
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -12,13 +13,13 @@ HOURS = {"days": ["mon", "tue"], "from": "09:00", "to": "21:00"}
 SCREEN = {"store_id": str(uuid4()), "name": "till 1"}
 
 
-def faults(check, given):
+def faults(check: Callable[[object], object], given: object) -> dict[str, str]:
     with pytest.raises(Faulty) as caught:
         check(given)
     return dict(caught.value.errors)
 
 
-def test_a_store_reads_back_as_it_was_given():
+def test_a_store_reads_back_as_it_was_given() -> None:
     given = {
         **BERLIN, "region": "BE", "city": "Berlin", "latitude": 52.5, "longitude": 13.4, "category": "grocery",
         "tags": ["city"], "opening_hours": [HOURS], "fallback": [str(uuid4())],
@@ -30,7 +31,7 @@ def test_a_store_reads_back_as_it_was_given():
     assert store.check(fields.as_json()) == fields
 
 
-def test_null_and_empty_lists_mean_absent():
+def test_null_and_empty_lists_mean_absent() -> None:
     assert store.check({**BERLIN, "city": None, "tags": [], "blocked": None}) == store.check(BERLIN)
 
 
@@ -53,18 +54,18 @@ def test_null_and_empty_lists_mean_absent():
         ("colour", "red", "unknown field"),
     ],
 )
-def test_each_fault_of_a_store_is_named_with_its_field(field, value, message):
+def test_each_fault_of_a_store_is_named_with_its_field(field: str, value: object, message: str) -> None:
     found = faults(store.check, {**BERLIN, field: value})
     assert list(found) == [field]
     assert message in found[field]
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_told_at_once() -> None:
     assert set(faults(store.check, {"timezone": 7, "tags": "x"})) == {"code", "name", "timezone", "country", "tags"}
     assert set(faults(store.check, [])) >= {"body"}
 
 
-def test_a_device_has_twelve_slots_and_the_default_price_unless_told():
+def test_a_device_has_twelve_slots_and_the_default_price_unless_told() -> None:
     fields = device.check(SCREEN)
     assert (fields.slots_per_hour, fields.cpm_micros, fields.disabled) == (12, None, False)
     told = {**SCREEN, "tags": ["entrance"], "slots_per_hour": 360, "cpm": "7.50", "disabled": True}
@@ -80,5 +81,5 @@ def test_a_device_has_twelve_slots_and_the_default_price_unless_told():
         ("disabled", "yes"), ("disabled", 1),
     ],
 )  # fmt: skip
-def test_each_fault_of_a_device_is_named_with_its_field(field, value):
+def test_each_fault_of_a_device_is_named_with_its_field(field: str, value: object) -> None:
     assert list(faults(device.check, {**SCREEN, field: value})) == [field]
