@@ -127,7 +127,7 @@ def may_play(placement: Placement, screen: Screen, begins: datetime) -> bool:
 
 
 @given(inputs())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_every_slot_shows_what_the_oracle_says(
     given_input: tuple[list[Placement], Screen, datetime, datetime],
 ) -> None:
@@ -188,7 +188,7 @@ def assert_house(playlist: Playlist, shown: list[Showing]) -> None:
 
 
 @given(inputs(), st.integers(1, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_renewal_changes_nothing_planned(
     given_input: tuple[list[Placement], Screen, datetime, datetime], later: int
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_renewal_changes_nothing_planned(
 
 
 @given(inputs())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_campaign_can_be_booked_exactly_if_it_has_a_slot(
     given_input: tuple[list[Placement], Screen, datetime, datetime],
 ) -> None:

@@ -43,7 +43,7 @@ def played(slots: tuple[Slot | None, ...]) -> list[Slot]:
 
 
 @given(claims(), st.sampled_from(GRIDS))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_sequence_keeps_every_promise(eligible: list[Claim], per_hour: int) -> None:
     slots = played(sequence(eligible, per_hour))
     hours, rest = divmod(len(slots), per_hour)
