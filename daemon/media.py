@@ -67,6 +67,18 @@ async def store(media: MediaFolder, digest: Sha256, size: int, chunks: AsyncIter
         os.close(handle)
 
 
+async def store_file(media: MediaFolder, digest: Sha256, size: int, file: Path) -> None:
+    """Copy a file of this machine into the folder as `store` does, unless it is there."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with await asyncio.to_thread(file.open, "rb") as source:
+            while chunk := await asyncio.to_thread(source.read, 1 << 20):
+                yield chunk
+
+    if media.size(digest) != size:
+        await store(media, digest, size, chunks())
+
+
 def sweep(media: MediaFolder, older_than_seconds: float = 86400) -> int:
     """Delete what killed uploads left behind; returns how many files. Ages are by the file system's clock. Blocks."""
     unfinished = media.folder / _UNFINISHED

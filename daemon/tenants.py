@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from daemon.campaigns import ledger
 from daemon.campaigns.errors import Invalid
 from daemon.campaigns.money import decimal, micros
 from devices.fields import Body, Read, integer, text
@@ -29,6 +30,18 @@ class TenantDefaults:
     """What a tenant is given that says nothing else; `approval_limit` in micros."""
 
     currency: str
+    running_limit: int
+    approval_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFields:
+    """All that may be said of a new tenant (SPEC 11); `approval_limit` in micros."""
+
+    name: str
+    currency: str
+    timezone: str
+    email: str
     running_limit: int
     approval_limit: int
 
@@ -85,13 +98,6 @@ UPDATE tenants SET name = coalesce($2, name), timezone = coalesce($3, timezone),
     status = coalesce($7, status), updated_at = $8
 WHERE id = $1
 """
-_DEPOSIT = """
-WITH paid AS (
-    UPDATE tenants SET funded_micros = funded_micros + $2, available_micros = available_micros + $2
-    WHERE id = $1 RETURNING id)
-INSERT INTO ledger (tenant_id, kind, debit, credit, amount_micros, reference, at)
-SELECT id, 'deposit', 'cash', 'available', $2, $3, $4 FROM paid RETURNING id
-"""
 _ADD_KEY = """
 INSERT INTO api_tokens (token_sha256, role, tenant_id, name, created_at) VALUES ($1, $2, $3, $4, $5) RETURNING id
 """
@@ -106,20 +112,54 @@ UPDATE api_tokens SET revoked_at = $3 WHERE id = $2 AND tenant_id = $1 AND revok
 _EXISTS = "SELECT EXISTS (SELECT FROM tenants WHERE id = $1)"
 
 
+def check(given: object, defaults: TenantDefaults) -> TenantFields:
+    """The tenant that a body describes. Raises Faulty with every fault."""
+    body = Body(given, _FIELDS)
+    fields = TenantFields(
+        name=body.need("name", text(1, 100), ""),
+        currency=body.need("currency", _only(defaults.currency), ""),
+        timezone=body.need("timezone", _zone, ""),
+        email=body.need("email", _email, ""),
+        running_limit=body.take("running_limit", integer(0, _HIGHEST_LIMIT), defaults.running_limit),
+        approval_limit=body.take("approval_limit", _amount, defaults.approval_limit),
+    )
+    body.done()
+    return fields
+
+
+def check_deposit(given: object) -> tuple[int, str]:
+    """The micros and the reference of a deposit's body. Raises Faulty with every fault."""
+    body = Body(given, ("amount", "reference"))
+    amount = body.need("amount", _deposited, 0)
+    reference = body.need("reference", text(1, 200), "")
+    body.done()
+    return amount, reference
+
+
 async def create_tenant(tx: Tx, given: object, defaults: TenantDefaults, now: datetime) -> Tenant:
     """A new tenant from its body (SPEC 11). Raises Faulty with every fault."""
-    body = Body(given, _FIELDS)
-    name = body.need("name", text(1, 100), "")
-    currency = body.need("currency", _only(defaults.currency), "")
-    timezone = body.need("timezone", _zone, "")
-    email = body.need("email", _email, "")
-    running_limit = body.take("running_limit", integer(0, _HIGHEST_LIMIT), defaults.running_limit)
-    approval_limit = body.take("approval_limit", _amount, defaults.approval_limit)
-    body.done()
-    made = await tx.fetchval(_CREATE, name, currency, timezone, email, running_limit, approval_limit, now)
-    return Tenant(
-        TenantId(made), name, currency, timezone, email, "ACTIVE", running_limit, approval_limit, 0, 0, 0, 0, now, now
-    )
+    return await add_tenant(tx, check(given, defaults), now)
+
+
+async def add_tenant(tx: Tx, new: TenantFields, now: datetime) -> Tenant:
+    """A new tenant, its wallet empty."""
+    values = (new.name, new.currency, new.timezone, new.email, new.running_limit, new.approval_limit)
+    made = TenantId(await tx.fetchval(_CREATE, *values, now))
+    return Tenant(made, *values[:4], "ACTIVE", *values[4:], 0, 0, 0, 0, now, now)
+
+
+def differences(stored: Tenant, wanted: TenantFields) -> dict[str, Any]:
+    """The PATCH that makes a stored tenant what its fields say; its name and currency are who it is."""
+    patch: dict[str, Any] = {}
+    if stored.timezone != wanted.timezone:
+        patch["timezone"] = wanted.timezone
+    if stored.email != wanted.email:
+        patch["email"] = wanted.email
+    if stored.running_limit != wanted.running_limit:
+        patch["running_limit"] = wanted.running_limit
+    if stored.approval_limit_micros != wanted.approval_limit:
+        patch["approval_limit"] = decimal(wanted.approval_limit)
+    return patch
 
 
 async def patch_tenant(
@@ -162,10 +202,13 @@ async def deposit(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> 
     amount = body.need("amount", _deposited, 0)
     reference = body.need("reference", text(1, 200), "")
     body.done()
+    if not await tenant_exists(tx, tenant_id):
+        return False
     try:
-        return await tx.fetchval(_DEPOSIT, tenant_id, amount, reference, now) is not None
+        await ledger.deposit(tx, tenant_id, amount, reference, now)
     except asyncpg.NumericValueOutOfRangeError as error:
         raise Invalid([("amount", "is more than a wallet can hold")]) from error
+    return True
 
 
 async def create_token(

@@ -18,6 +18,7 @@ class Advertiser:
     spots: tuple[Spot, ...]
 
 
+# ruff: noqa: E501 - a table reads best with a row on a line
 def _spots(prefix: str, hue: float, *lines: tuple[str, str, str, int]) -> tuple[Spot, ...]:
     return tuple(
         Spot(f"{prefix}-{number}{suffix}", headline, line, hue + 0.03 * number, seconds)
