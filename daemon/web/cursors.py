@@ -8,8 +8,10 @@ from uuid import UUID
 import orjson
 
 from daemon.web.problems import invalid
+from daemon.web.replies import Page
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 _LONGEST = 512
 
@@ -40,11 +42,9 @@ def after_id(kind: str, cursor: str | None) -> UUID | None:
     return None if cursor is None else decode(kind, cursor, UUID)[0]
 
 
-def cut(
-    kind: str, rows: Sequence[T], limit: int, key: Callable[[T], Sequence[object]]
-) -> tuple[Sequence[T], str | None]:
-    """`limit` of the `limit + 1` rows that were asked for, and the cursor after them if there is more."""
-    if len(rows) <= limit:
-        return rows, None
-    page = rows[:limit]
-    return page, encode(kind, *key(page[-1]))
+def page(
+    kind: str, rows: Sequence[T], limit: int, key: Callable[[T], Sequence[object]], told: Callable[[T], S]
+) -> Page[S]:
+    """The first `limit` of the `limit + 1` rows that were asked for, as `told`, and the cursor if there is more."""
+    more = len(rows) > limit
+    return Page([told(row) for row in rows[:limit]], encode(kind, *key(rows[limit - 1])) if more else None)

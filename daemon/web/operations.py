@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from daemon.clock import Clock
 from daemon.database import Database
 from daemon.media import MediaFolder
 from daemon.metrics import Metrics
+from daemon.tenants import TenantDefaults
 from daemon.web.auth import Caller, Role
 from daemon.web.problems import invalid, not_found
 from playlists.queries import Tx
@@ -25,14 +26,23 @@ LARGEST_LIMIT: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What the API stands on; `woken` is called after a commit that changed a campaign."""
+    """What the API stands on: the parts it calls and the settings it keeps to.
+
+    `patience` is the silence after which a device is offline, `lead` how far ahead content is distributed; `woken`
+    is called after a commit that changed a campaign.
+    """
 
     database: Database
     clock: Clock
     metrics: Metrics
     media: MediaFolder
     limits: BookingLimits
-    currency: str
+    defaults: TenantDefaults
+    patience: timedelta
+    lead: timedelta
+    activation_life: timedelta
+    rotation_overlap: timedelta
+    max_media_bytes: int
     max_body_bytes: int
     woken: Callable[[], None]
 
@@ -71,6 +81,11 @@ class Call:
         """How many items the caller wants, 1 to 200. Raises Problem validation."""
         return self.number("limit", DEFAULT_LIMIT, 1, LARGEST_LIMIT)
 
+    @property
+    def cursor(self) -> str | None:
+        """Where the list is to go on; None at its beginning."""
+        return self.request.query.get("cursor")
+
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number of the query. Raises Problem validation outside `least` to `most`."""
         text = self.request.query.get(name)
@@ -94,12 +109,20 @@ class Parameter:
     schema: Mapping[str, object]
 
 
+LIMIT: Final = Parameter(
+    "limit", "Items wanted", {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT}
+)
+CURSOR: Final = Parameter("cursor", "next_cursor of the part before", {"type": "string"})
+PAGING: Final = (LIMIT, CURSOR)
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A method on a path: who may, what it takes, what it gives.
 
-    `body` and `reply` are the shapes of the document. `once` takes an Idempotency-Key. `empty` allows no body at all.
-    `stream` answers instead of `answer`, outside a transaction, and reads the body itself.
+    `body` and `reply` are the shapes of the document; a tuple of replies: one of them, by role. `empty` allows no
+    body at all, `once` takes an Idempotency-Key, `versioned` an If-Match. `stream` answers instead of `answer`,
+    outside a transaction, and reads the body itself.
     """
 
     method: str
@@ -107,7 +130,6 @@ class Operation:
     summary: str
     roles: frozenset[Role]
     answer: Answering
-    stream: Streaming | None = None
     reply: Any = None
     body: type[msgspec.Struct] | None = None
     status: int = 200
@@ -115,6 +137,7 @@ class Operation:
     once: bool = False
     versioned: bool = False
     query: tuple[Parameter, ...] = ()
+    stream: Streaming | None = None
 
     @property
     def writes(self) -> bool:

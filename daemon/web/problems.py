@@ -109,6 +109,7 @@ REFUSALS: Final[Mapping[type[Exception], str]] = {
     refusals.VersionMismatch: "version-mismatch",
 }
 
+
 def problem_of(error: Exception) -> Problem | None:
     """The problem that an error of the domain or of the database is; None for what nobody foresaw."""
     if isinstance(error, Problem):

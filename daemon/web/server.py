@@ -34,8 +34,8 @@ def correlation_of(request: web.Request) -> str:
 
 def endpoint(operation: Operation, platform: Platform) -> Handler:
     """The handler of an operation: every way out of it is a JSON answer that is counted and can be traced."""
-    counted = platform.metrics.http_requests
-    timed = platform.metrics.http_request_seconds.labels("api", operation.path)
+    counted = platform.metrics.http_requests_total
+    timed = platform.metrics.http_request_seconds.labels("api")
     counted.labels("api", operation.path, operation.method, str(operation.status))  # there from the first scrape
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -179,7 +179,7 @@ def _refusing(kind: str, route: str, platform: Platform, allowed: str = "") -> H
         response = problem.response()
         _stamp(response, platform, correlation_of(request))
         method = request.method if request.method in hdrs.METH_ALL else "other"
-        platform.metrics.http_requests.labels("api", route, method, str(problem.status)).inc()
+        platform.metrics.http_requests_total.labels("api", route, method, str(problem.status)).inc()
         return response
 
     return refuse
