@@ -144,7 +144,7 @@ def _made(plan: Plan, planned: Planned, one: Input) -> Answer:
 # In the daemon -----------------------------------------------------------------------------------------------------
 
 
-class ChildLost(Exception):  # noqa: N818 - it names what happened
+class ChildLost(Exception):
     """A compiling child ended; the next request starts another."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from devices.targets import FIELDS, Seat, Target
+from devices.targets import FIELDS, Target
 from playlists.daypart import parse
 from playlists.ids import CampaignId, DeviceId, StoreId
 from playlists.placement import Screen
@@ -113,16 +113,3 @@ def target_of(row: Row) -> Target:
     """The target in a row that has the columns of `targets`."""
     lists = {name: frozenset(row[name]) for name in (*FIELDS, "block_keys")}
     return Target(**lists, longest_ms=row["longest_ms"])
-
-
-def seat_of(row: Row) -> Seat:
-    """The seat in a row of `device_id, store_id, device_tags, store_tags, blocked_keys, slots_per_hour, disabled`."""
-    return Seat(
-        device_id=row["device_id"],
-        store_id=row["store_id"],
-        device_tags=frozenset(row["device_tags"]),
-        store_tags=frozenset(row["store_tags"]),
-        blocked_keys=frozenset(row["blocked_keys"]),
-        slots_per_hour=row["slots_per_hour"],
-        disabled=row["disabled"],
-    )

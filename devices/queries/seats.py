@@ -8,7 +8,7 @@ from uuid import UUID
 from devices.audience import ELIGIBLE, target_of
 from devices.targets import Seat, Target
 from playlists.daypart import Daypart, parse
-from playlists.ids import CampaignId, CreativeId, DeviceId, StoreId
+from playlists.ids import CampaignId, CreativeId, StoreId
 from playlists.queries import Row, Tx
 
 # A campaign touches all it includes, whether excluded, blocked or disabled now: it may have been there before. What it
