@@ -1,7 +1,11 @@
 """What a campaign can be, what may follow what, and what may be edited when: the tables of SPEC 3, pure."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+
+from playlists.ids import CampaignId, TenantId
 
 
 class Status(StrEnum):
@@ -136,3 +140,36 @@ def legal_changes() -> frozenset[tuple[str, str | None, str]]:
         for rule in rules:
             changes |= {(str(kind), str(source), str(rule.target or source)) for source in rule.sources}
     return frozenset(changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign's state as it is stored: what changes with its life, money in micros, instants aware."""
+
+    id: CampaignId
+    tenant_id: TenantId
+    name: str
+    channel: str
+    status: Status
+    status_reason: str | None
+    status_note: str | None
+    version: int
+    sequence: int  # of its last transition
+    start_at: datetime | None
+    end_at: datetime | None
+    start_local: datetime | None
+    budget_micros: int | None
+    held_micros: int
+    spent_micros: int
+    released_micros: int
+    impressions: int
+    pause_causes: tuple[str, ...]
+    allow_short_lead: bool
+    total_recipients: int
+    submitted_at: datetime | None
+    distributed_at: datetime | None
+    activated_at: datetime | None
+    settle_at: datetime | None
+    settled_at: datetime | None
+    deleted_at: datetime | None
+    correlation_id: str  # of the booking; what a tick does carries it

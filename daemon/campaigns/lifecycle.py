@@ -1,0 +1,184 @@
+"""What time does to campaigns: they start, complete, settle, miss their window or fail (SPEC 3, 4).
+
+Each rule is one set-based statement in `queries.due`, once over whatever is due (`*_due`, claiming what nobody
+else holds) and once over given campaigns. Whichever instance runs it, and however often, it happens once.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
+from daemon.campaigns.draft import zulu
+from daemon.campaigns.events import Transition
+from daemon.campaigns.money import decimal
+from daemon.campaigns.queries import due
+from playlists.ids import CampaignId
+from playlists.queries import Row, Tx, mark_campaigns
+
+ACTOR = "signaged"  # of what nobody asked for
+
+DueStep = Callable[[Tx, datetime, int, timedelta], Awaitable[list[Transition]]]
+TheseStep = Callable[[Tx, Sequence[CampaignId], datetime, timedelta], Awaitable[list[Transition]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that time does: over what is due, over given campaigns, and the claim that finds those."""
+
+    kind: TransitionType
+    due: DueStep
+    these: TheseStep
+    claim: str
+
+
+async def complete_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Transition]:
+    """Complete up to `limit` campaigns whose end is past."""
+    return [_completed(row, now) for row in await due.complete_due(tx, now, limit, settle_after)]
+
+
+async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Transition]:
+    """Complete those of the campaigns that are ACTIVE or PAUSED."""
+    return [_completed(row, now) for row in await due.complete(tx, ids, now, settle_after)]
+
+
+async def start_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Transition]:
+    """Start up to `limit` campaigns whose start is past; what starts past its end completes with it."""
+    return await _started(tx, await due.start_due(tx, now, limit), now, settle_after)
+
+
+async def start(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Transition]:
+    """Start those of the campaigns that are SCHEDULED."""
+    return await _started(tx, await due.start(tx, ids, now), now, settle_after)
+
+
+async def start_now(
+    tx: Tx, campaign: Campaign, now: datetime, reason: str, actor: str, correlation_id: str
+) -> list[Transition]:
+    """Start one SCHEDULED campaign, locked and before its end, at a person's word: its `start_at` becomes now."""
+    old = zulu(campaign.start_at) if campaign.start_at else None
+    moved_start: dict[str, object] = {"field": "start_at", "old": old, "new": zulu(now)}
+    await due.move_start(tx, campaign.id, now)
+    rows = await due.start(tx, [campaign.id], now, reason, actor, correlation_id, [moved_start])
+    transitions = [_start_fact(row, now, reason, actor, [moved_start]) for row in rows]
+    if campaign.distributed_at is not None:
+        await mark_campaigns(tx, [campaign.id], now)  # its window has grown
+    return transitions
+
+
+async def _started(tx: Tx, rows: Sequence[Row], now: datetime, settle_after: timedelta) -> list[Transition]:
+    transitions = [_start_fact(row, now, None, ACTOR, []) for row in rows]
+    over = [row["id"] for row in rows if row["end_at"] <= now]
+    if over:
+        transitions += await complete(tx, over, now, settle_after)
+    return transitions
+
+
+async def miss_due(tx: Tx, now: datetime, limit: int, _: timedelta) -> list[Transition]:
+    """Give up to `limit` campaigns up that were in no playlist in their whole window; their holds are released."""
+    return [_missed(row, now) for row in await due.miss_due(tx, now, limit)]
+
+
+async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
+    """Give those of the campaigns up that missed their window."""
+    return [_missed(row, now) for row in await due.miss(tx, ids, now)]
+
+
+async def settle_due(tx: Tx, now: datetime, limit: int, _: timedelta) -> list[Transition]:
+    """Settle up to `limit` campaigns: count and spend locked, what was not used released."""
+    return [_settled(row, now) for row in await due.settle_due(tx, now, limit)]
+
+
+async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta = timedelta()) -> list[Transition]:
+    """Settle those of the campaigns that are COMPLETED, CANCELLED or FAILED and are not settled yet."""
+    return [_settled(row, now) for row in await due.settle(tx, ids, now)]
+
+
+COMPLETE = Change(TransitionType.COMPLETED, complete_due, complete, due.CLAIM_TO_COMPLETE)
+START = Change(TransitionType.STARTED, start_due, start, due.CLAIM_TO_START)
+MISS = Change(TransitionType.MISSED, miss_due, miss, due.CLAIM_TO_MISS)
+SETTLE = Change(TransitionType.SETTLED, settle_due, settle, due.CLAIM_TO_SETTLE)
+
+
+async def fail(
+    tx: Tx, ids: Sequence[CampaignId], reason: Reason, note: str, now: datetime, settle_after: timedelta
+) -> list[Transition]:
+    """Give campaigns up for good that are SCHEDULED, ACTIVE or PAUSED; they leave the playlists, settled later."""
+    rows = await due.fail(tx, ids, reason, note, now, settle_after)
+    await mark_campaigns(tx, [row["id"] for row in rows if row["distributed_at"]], now, urgent=True)
+    return [_fact(row, TransitionType.FAILED, row["from_status"], now, now, reason) for row in rows]
+
+
+async def exhaust(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Transition]:
+    """Pause those of the campaigns that run and hold nothing any more, `BUDGET_EXHAUSTED` (SPEC 5).
+
+    A campaign that a person paused gets the cause added. The caller holds their rows locked.
+    """
+    rows = await due.exhaust(tx, ids, now)
+    await mark_campaigns(tx, [row["id"] for row in rows], now, urgent=True)
+    reason = Reason.BUDGET_EXHAUSTED
+    return [_fact(row, TransitionType.PAUSED, row["from_status"], now, now, reason) for row in rows]
+
+
+async def log_unmoved(
+    tx: Tx, kind: TransitionType, ids: Sequence[CampaignId], due_ats: Sequence[datetime], now: datetime
+) -> list[Transition]:
+    """Log a change that leaves the status as it is, such as `content.distributed`, of locked campaigns.
+
+    Their columns are the caller's to write before. `due_ats` stand beside `ids`.
+    """
+    rows = await due.log_unmoved(tx, kind, ids, due_ats, now)
+    return [_fact(row, kind, row["status"], row["due_at"], now, None) for row in rows]
+
+
+def _fact(
+    row: Row, kind: TransitionType, from_status: str, due_at: datetime, now: datetime, reason: Reason | None
+) -> Transition:
+    """The transition of a whole row of `campaigns` as it is after the change."""
+    return Transition(
+        row["id"], row["tenant_id"], row["sequence"], kind.value, row["name"], row["channel"], from_status,
+        row["status"], None if reason is None else reason.value, row["status_note"] if reason else None, [], {},
+        due_at, now, row["start_at"], row["activated_at"], row["total_recipients"], ACTOR, row["correlation_id"],
+    )  # fmt: skip
+
+
+# Rows of the hot statements, by position: a thousand a batch.
+_SCHEDULED, _ACTIVE = Status.SCHEDULED.value, Status.ACTIVE.value
+_COMPLETED, _MISSED = Status.COMPLETED.value, Status.MISSED.value
+
+
+def _start_fact(
+    row: Row, now: datetime, reason: str | None, actor: str, changes: list[dict[str, object]]
+) -> Transition:
+    campaign_id, tenant_id, sequence, name, channel, start_at, _, recipients, correlation_id = row
+    return Transition(
+        campaign_id, tenant_id, sequence, "started", name, channel, _SCHEDULED, _ACTIVE, reason, None, changes, {},
+        start_at, now, start_at, now, recipients, actor, correlation_id,
+    )  # fmt: skip
+
+
+def _completed(row: Row, now: datetime) -> Transition:
+    campaign_id, tenant_id, sequence, name, channel, before, start_at, due_at, since, recipients, correlation_id = row
+    return Transition(
+        campaign_id, tenant_id, sequence, "completed", name, channel, before, _COMPLETED, None, None, [], {},
+        due_at, now, start_at, since, recipients, ACTOR, correlation_id,
+    )  # fmt: skip
+
+
+def _settled(row: Row, now: datetime) -> Transition:
+    (campaign_id, tenant_id, sequence, name, channel, status, start_at, due_at, since, recipients, correlation_id,
+     amount, spent, impressions) = row  # fmt: skip
+    moved = {"released": decimal(amount), "spent": decimal(spent), "impressions": impressions}
+    return Transition(
+        campaign_id, tenant_id, sequence, "settled", name, channel, status, status, None, None, [], moved,
+        due_at, now, start_at, since, recipients, ACTOR, correlation_id,
+    )  # fmt: skip
+
+
+def _missed(row: Row, now: datetime) -> Transition:
+    (campaign_id, tenant_id, sequence, name, channel, before, start_at, due_at, since, recipients, correlation_id,
+     amount, _, _) = row  # fmt: skip
+    return Transition(
+        campaign_id, tenant_id, sequence, "missed", name, channel, before, _MISSED, Reason.NEVER_DISTRIBUTED.value,
+        None, [], {"released": decimal(amount)}, due_at, now, start_at, since, recipients, ACTOR, correlation_id,
+    )  # fmt: skip

@@ -1,0 +1,288 @@
+"""What time does to campaigns, a batch in one statement: claimed by state, changed, logged, paid (SPEC 3).
+
+Each statement takes $1 = now. Claims skip what others hold, so their order is free; tenants are waited for, by
+id ascending. `= ANY (ARRAY(...))` keeps the planner from joining a whole index to a batch.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from playlists.ids import CampaignId
+from playlists.queries import Row, Tx
+
+# What is due, and in which order. A campaign whose transition failed alone waits for its retry.
+_RESTED = "(retry_at IS NULL OR retry_at <= $1)"
+TO_COMPLETE = "status IN ('ACTIVE', 'PAUSED') AND end_at <= $1"
+TO_START = "status = 'SCHEDULED' AND start_at <= $1 AND (end_at > $1 OR distributed_at IS NOT NULL)"
+TO_MISS = "status = 'SCHEDULED' AND start_at <= $1 AND end_at <= $1 AND distributed_at IS NULL"
+TO_SETTLE = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED') AND settle_at <= $1"
+
+
+def _claim(due: str, at: str) -> str:
+    return f"""SELECT id, tenant_id FROM campaigns WHERE {due} AND {_RESTED}
+    ORDER BY {at}, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"""  # noqa: S608 - constants of this module
+
+
+def _these(state: str) -> str:
+    return f"""SELECT id, tenant_id FROM campaigns WHERE id = ANY($2::uuid[]) AND {state}
+    ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constants of this module
+
+
+_LOG = """INSERT INTO transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
+                             changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
+
+_COMPLETE = """
+WITH due AS MATERIALIZED ({due}),
+completed AS (
+    UPDATE campaigns c
+    SET status = 'COMPLETED', status_reason = NULL, status_note = NULL, completed_at = $1,
+        settle_at = c.end_at + $3::interval, attempts = 0, retry_at = NULL,
+        version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
+    WHERE c.id = ANY (ARRAY(SELECT id FROM due)) AND c.status IN ('ACTIVE', 'PAUSED')
+    RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.start_at,
+              c.end_at, c.activated_at, c.total_recipients, c.correlation_id
+), logged AS (
+    {log}
+    SELECT id, sequence, occurrence, tenant_id, 'completed', from_status, 'COMPLETED', NULL, '[]', '{{}}', end_at, $1,
+           total_recipients, 'signaged', correlation_id
+    FROM completed
+)
+SELECT id, tenant_id, sequence, name, channel, from_status, start_at, end_at AS due_at, activated_at,
+       total_recipients, correlation_id
+FROM completed"""
+COMPLETE_DUE = _COMPLETE.format(due=_claim(TO_COMPLETE, "end_at"), log=_LOG)
+COMPLETE_THESE = _COMPLETE.format(due=_these("status IN ('ACTIVE', 'PAUSED')"), log=_LOG)
+
+_START = """
+WITH due AS MATERIALIZED ({due}),
+started AS (
+    UPDATE campaigns c
+    SET status = 'ACTIVE', status_reason = NULL, status_note = NULL, activated_at = $1, attempts = 0, retry_at = NULL,
+        version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
+    WHERE c.id = ANY (ARRAY(SELECT id FROM due)) AND c.status = 'SCHEDULED'
+    RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, c.start_at, c.end_at,
+              c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id
+), logged AS (
+    {log}
+    SELECT id, sequence, occurrence, tenant_id, 'started', 'SCHEDULED', 'ACTIVE', $3, $6::jsonb, '{{}}', start_at, $1,
+           total_recipients, $4, correlation_id
+    FROM started
+)
+SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id FROM started"""
+START_DUE = _START.format(due=_claim(TO_START, "start_at"), log=_LOG)
+START_THESE = _START.format(due=_these("status = 'SCHEDULED'"), log=_LOG)
+
+# Where money goes back, the wallets are locked first, in order; the update of a campaign waits for all of them.
+_RELEASED = """, wallets AS MATERIALIZED (
+    SELECT id FROM tenants WHERE id = ANY (ARRAY(SELECT tenant_id FROM due)) ORDER BY id FOR NO KEY UPDATE
+), released AS (
+    UPDATE campaigns c
+    SET held_micros = 0, released_micros = c.released_micros + c.held_micros, settled_at = $1, attempts = 0,
+        retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1, {change}
+    WHERE c.id = ANY (ARRAY(SELECT id FROM due)) AND (SELECT count(*) FROM wallets) > 0 AND c.settled_at IS NULL
+    RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
+              c.start_at, c.end_at, c.settle_at, c.activated_at, c.total_recipients, c.correlation_id,
+              old.held_micros AS amount, c.spent_micros, c.impressions
+), posted AS (
+    INSERT INTO ledger (tenant_id, campaign_id, sequence, kind, debit, credit, amount_micros, at)
+    SELECT tenant_id, id, sequence, 'release', 'held', 'available', amount, $1 FROM released WHERE amount > 0
+), paid AS (
+    UPDATE tenants t SET available_micros = t.available_micros + r.amount
+    FROM (SELECT tenant_id, sum(amount)::bigint AS amount FROM released WHERE amount > 0 GROUP BY tenant_id) r
+    WHERE t.id = r.tenant_id AND t.id = ANY (ARRAY(SELECT tenant_id FROM due))
+), logged AS (
+    {log}
+    SELECT id, sequence, occurrence, tenant_id, {log_values}, $1, total_recipients, 'signaged', correlation_id
+    FROM released
+)
+SELECT id, tenant_id, sequence, name, channel, from_status, start_at, {due_at} AS due_at, activated_at,
+       total_recipients, correlation_id, amount, spent_micros, impressions
+FROM released"""
+_SETTLED = _RELEASED.format(
+    change="status = c.status",
+    log=_LOG,
+    log_values="""'settled', status, status, NULL, '[]', jsonb_build_object(
+           'released_micros', amount, 'spent_micros', spent_micros, 'impressions', impressions), settle_at""",
+    due_at="settle_at",
+)
+_MISSED = _RELEASED.format(
+    change="status = 'MISSED', status_reason = 'NEVER_DISTRIBUTED', status_note = NULL",
+    log=_LOG,
+    log_values="""'missed', 'SCHEDULED', 'MISSED', 'NEVER_DISTRIBUTED', '[]',
+           jsonb_build_object('released_micros', amount), end_at""",
+    due_at="end_at",
+)
+_UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED')"
+SETTLE_DUE = f"WITH due AS MATERIALIZED ({_claim(TO_SETTLE, 'settle_at')}){_SETTLED}"
+SETTLE_THESE = f"WITH due AS MATERIALIZED ({_these(_UNSETTLED)}){_SETTLED}"
+MISS_DUE = f"WITH due AS MATERIALIZED ({_claim(TO_MISS, 'start_at')}){_MISSED}"
+MISS_THESE = f"WITH due AS MATERIALIZED ({_these(TO_MISS)}){_MISSED}"
+
+
+async def complete_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Row]:
+    """Complete up to `limit` campaigns whose end is past."""
+    return await tx.fetch(COMPLETE_DUE, now, limit, settle_after)
+
+
+async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Row]:
+    """Complete those of the campaigns that run."""
+    return await tx.fetch(COMPLETE_THESE, now, ids, settle_after)
+
+
+async def start_due(tx: Tx, now: datetime, limit: int) -> list[Row]:
+    """Start up to `limit` campaigns whose start is past, unless they missed their window."""
+    return await tx.fetch(START_DUE, now, limit, None, "signaged", None, [])
+
+
+async def start(
+    tx: Tx,
+    ids: Sequence[CampaignId],
+    now: datetime,
+    reason: str | None = None,
+    actor: str = "signaged",
+    correlation_id: str | None = None,
+    changes: Sequence[object] = (),
+) -> list[Row]:
+    """Start those of the campaigns that are SCHEDULED; `correlation_id` None means each one's own."""
+    return await tx.fetch(START_THESE, now, ids, reason, actor, correlation_id, list(changes))
+
+
+MOVE_START = "UPDATE campaigns SET start_at = $2, start_local = NULL WHERE id = $1"
+
+
+async def move_start(tx: Tx, campaign_id: CampaignId, start_at: datetime) -> None:
+    """Give a locked campaign another start, as an instant; the change that follows logs it."""
+    await tx.execute(MOVE_START, campaign_id, start_at)
+
+
+async def miss_due(tx: Tx, now: datetime, limit: int) -> list[Row]:
+    """Give up to `limit` campaigns up whose window went by without having been distributed."""
+    return await tx.fetch(MISS_DUE, now, limit)
+
+
+async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
+    """Give those of the campaigns up that missed their window."""
+    return await tx.fetch(MISS_THESE, now, ids)
+
+
+async def settle_due(tx: Tx, now: datetime, limit: int) -> list[Row]:
+    """Settle up to `limit` campaigns that are over for long enough."""
+    return await tx.fetch(SETTLE_DUE, now, limit)
+
+
+async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
+    """Settle those of the campaigns that are over."""
+    return await tx.fetch(SETTLE_THESE, now, ids)
+
+
+CLAIM_TO_COMPLETE = _claim(TO_COMPLETE, "end_at")
+CLAIM_TO_START = _claim(TO_START, "start_at")
+CLAIM_TO_MISS = _claim(TO_MISS, "start_at")
+CLAIM_TO_SETTLE = _claim(TO_SETTLE, "settle_at")
+
+
+async def claim(tx: Tx, statement: str, now: datetime, limit: int) -> list[CampaignId]:
+    """Lock up to `limit` due campaigns by one of the CLAIM statements and change nothing yet."""
+    return [CampaignId(row["id"]) for row in await tx.fetch(statement, now, limit)]
+
+
+FAIL = f"""
+WITH failed AS (
+    UPDATE campaigns c
+    SET status = 'FAILED', status_reason = $3, status_note = $4, settle_at = $1 + $5::interval, attempts = 0,
+        retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
+    WHERE c.id = ANY($2::uuid[]) AND c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
+    RETURNING c.*, old.status AS from_status
+), logged AS (
+    {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, 'failed', from_status, 'FAILED', $3, '[]', '{{}}', $1, $1,
+           total_recipients, 'signaged', correlation_id
+    FROM failed
+)
+SELECT * FROM failed"""  # noqa: S608 - constants of this module
+
+
+async def fail(
+    tx: Tx, ids: Sequence[CampaignId], reason: str, note: str, now: datetime, settle_after: timedelta
+) -> list[Row]:
+    """Give those of the campaigns up that are SCHEDULED, ACTIVE or PAUSED: whole rows and `from_status`."""
+    return await tx.fetch(FAIL, now, ids, reason, note, settle_after)
+
+
+NOTE_ATTEMPT = """
+UPDATE campaigns SET attempts = least(attempts + 1, 1000), retry_at = $2 + ($3::interval[])[least(attempts + 1, $4)]
+WHERE id = $1 RETURNING attempts, status"""
+
+
+async def note_attempt(tx: Tx, campaign_id: CampaignId, now: datetime, pauses: Sequence[timedelta]) -> Row:
+    """Note that a campaign's transition failed alone and when it is tried again: `attempts status`."""
+    row = await tx.fetchrow(NOTE_ATTEMPT, campaign_id, now, pauses, len(pauses))
+    assert row is not None  # noqa: S101 - it was claimed and campaigns are never deleted
+    return row
+
+
+EXHAUST = f"""
+WITH exhausted AS (
+    UPDATE campaigns c
+    SET status = 'PAUSED', status_reason = 'BUDGET_EXHAUSTED', status_note = NULL,
+        pause_causes = c.pause_causes || 'BUDGET_EXHAUSTED'::text,
+        version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
+    WHERE c.id = ANY($2::uuid[]) AND c.status IN ('ACTIVE', 'PAUSED') AND c.held_micros = 0
+      AND NOT 'BUDGET_EXHAUSTED' = ANY(c.pause_causes)
+    RETURNING c.*, old.status AS from_status
+), paused AS (
+    INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, 'BUDGET_EXHAUSTED', $1 FROM exhausted
+), logged AS (
+    {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', 'BUDGET_EXHAUSTED', '[]', '{{}}', $1,
+           $1, total_recipients, 'signaged', correlation_id
+    FROM exhausted
+)
+SELECT * FROM exhausted"""  # noqa: S608 - constants of this module
+
+
+async def exhaust(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
+    """Pause those of the campaigns that run and hold nothing any more: whole rows and `from_status`."""
+    return await tx.fetch(EXHAUST, now, ids)
+
+
+LOG_UNMOVED = f"""
+WITH noted AS (
+    UPDATE campaigns c SET sequence = c.sequence + 1
+    FROM unnest($2::uuid[], $3::timestamptz[]) AS n (id, due_at)
+    WHERE c.id = n.id
+    RETURNING c.*, n.due_at
+), logged AS (
+    {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, $4, status, status, NULL, '[]', '{{}}', due_at, $1,
+           total_recipients, 'signaged', correlation_id
+    FROM noted
+)
+SELECT * FROM noted"""  # noqa: S608 - constants of this module
+
+
+async def log_unmoved(
+    tx: Tx, kind: str, ids: Sequence[CampaignId], due_ats: Sequence[datetime], now: datetime
+) -> list[Row]:
+    """Log a change that leaves the status as it is, for locked campaigns: whole rows and `due_at`."""
+    return await tx.fetch(LOG_UNMOVED, now, ids, due_ats, kind)
+
+
+# The earliest instant of each kind that is still to come, or at which what is due now may be tried (again).
+_NEXT = """least(
+    (SELECT min({at}) FROM (SELECT {at} FROM campaigns WHERE {state} AND {at} > $1 ORDER BY {at} LIMIT 1) ahead),
+    (SELECT min(greatest({at}, retry_at))
+     FROM (SELECT {at}, retry_at FROM campaigns WHERE {state} AND {at} <= $1 ORDER BY {at} LIMIT 1000) late))"""
+NEXT_DUE = f"""
+SELECT {_NEXT.format(at="end_at", state="status IN ('ACTIVE', 'PAUSED')")} AS complete,
+       {_NEXT.format(at="start_at", state="status = 'SCHEDULED'")} AS start,
+       {_NEXT.format(at="settle_at", state=_UNSETTLED)} AS settle,
+       (SELECT min(start_at) - $2::interval FROM campaigns
+        WHERE distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE')) AS distribute"""  # noqa: S608 - constants
+
+
+async def next_due(tx: Tx, now: datetime, lead: timedelta) -> Row:
+    """When the next `complete start settle distribute` is due, each null if none; past instants are due now."""
+    row = await tx.fetchrow(NEXT_DUE, now, lead)
+    assert row is not None  # noqa: S101 - a SELECT without FROM is one row
+    return row
