@@ -18,6 +18,7 @@ from playlists.playlist import Playlist, Showing, parse
 
 LONGEST_BACKOFF = 30.0
 PLAYS_A_REPORT = 200
+_AWAY = (aiohttp.ClientError, TimeoutError, OSError)  # what is tried again later
 
 
 class Gone(Exception):
@@ -48,7 +49,7 @@ class Screen:
     async def activate(self, code: str) -> None:
         """Trade an activation code for a token; asked again until it is answered."""
         while True:
-            with self._patience():
+            with contextlib.suppress(*_AWAY):
                 reply = await self._call("POST", "/v1/devices/activate", {"code": code})
                 self.token = reply["token"]
                 self.remember(self.device_id, self.token)
@@ -71,7 +72,7 @@ class Screen:
     async def _polling(self) -> None:
         while True:
             after = None
-            with self._patience():
+            with contextlib.suppress(*_AWAY):
                 after = await self._poll()
                 if self.playlist is not None and not self.ready:
                     await self._fetch(self.playlist)
@@ -120,7 +121,7 @@ class Screen:
     async def _beating(self) -> None:
         pause = 1.0
         while True:
-            with self._patience():
+            with contextlib.suppress(*_AWAY):
                 body = {"device_time": self.now().isoformat(), "digest": self._digest or None, "screen": "on"}
                 reply = await self._call("POST", f"/v1/devices/{self.device_id}/heartbeat", body)
                 self._ahead = datetime.fromisoformat(reply["server_time"]).timestamp() - time.monotonic()
@@ -132,7 +133,7 @@ class Screen:
             await asyncio.sleep(2.0)
             self._log_what_ended()
             if self._unreported:
-                with self._patience():
+                with contextlib.suppress(*_AWAY):
                     await self._report()
 
     def _log_what_ended(self) -> None:
@@ -185,13 +186,7 @@ class Screen:
             reply.raise_for_status()
             yield reply
 
-    @contextlib.contextmanager
-    def _patience(self) -> Any:
-        try:
-            yield
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            self.counts["retries"] += 1
-
     async def _wait(self) -> None:
+        self.counts["retries"] += 1
         await asyncio.sleep(self._backoff)
         self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
