@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from playlists.ids import DeviceId, Digest
-from playlists.queries.transaction import Row, Tx
+from playlists.queries.transaction import Cursor, Row, Tx
 
 PLANNER = 0x7369676E_706C616E  # "signplan": the advisory lock of whoever compiles
 # A planner that stands still must not keep the others waiting: the server ends its transaction.
@@ -181,12 +181,18 @@ async def snapshot(tx: Tx) -> int:
 
 
 SCREENS_SINCE = """
-SELECT device_id, digest, version, valid_until, assigned_at
-FROM screens WHERE changed_xid >= $1::bigint::text::xid8
+SELECT device_id, digest, version, valid_until FROM screens WHERE changed_xid >= $1::bigint::text::xid8
 """
-BODIES = "SELECT digest, valid_until, body, body_br, body_gzip FROM playlists WHERE digest = ANY($1::text[])"
+
+
+async def screens_since(tx: Tx, transaction: int) -> Cursor:
+    """Screens that transactions from this number on changed: `device_id, digest, version, valid_until`."""
+    return await tx.cursor(SCREENS_SINCE, transaction)
+
+
+BODIES = "SELECT digest, body, body_br, body_gzip FROM playlists WHERE digest = ANY($1::text[])"
 
 
 async def bodies(tx: Tx, digests: Iterable[Digest]) -> list[Row]:
-    """The stored playlists of these digests: `digest, valid_until, body, body_br, body_gzip`."""
+    """The stored playlists of these digests: `digest, body, body_br, body_gzip`."""
     return await tx.fetch(BODIES, list(digests))

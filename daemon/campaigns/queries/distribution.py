@@ -1,0 +1,43 @@
+"""Statements over campaigns whose content is due on the screens."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from playlists.ids import CampaignId
+from playlists.queries import Row, Tx
+
+_DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND start_at <= $1 + $2::interval AND end_at > $1
+  AND (retry_at IS NULL OR retry_at <= $1)"""
+# Not before somebody let it: booked, approved or resumed within the lead, or started by hand.
+_DUE_AT = """(
+    SELECT greatest(c.start_at - $2::interval, c.submitted_at, max(t.executed_at)) FROM transitions t
+    WHERE t.campaign_id = c.id
+      AND (t.type IN ('scheduled', 'approved', 'resumed') OR t.type = 'started' AND t.actor <> 'signaged')
+) AS due_at"""
+CLAIM_TO_DISTRIBUTE = f"""
+SELECT c.id, {_DUE_AT} FROM campaigns c WHERE {_DUE}
+ORDER BY c.start_at, c.id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"""  # noqa: S608 - constants of this module
+LOCK_TO_DISTRIBUTE = f"""
+SELECT c.id, {_DUE_AT} FROM campaigns c WHERE {_DUE} AND c.id = ANY($3::uuid[])
+ORDER BY c.id FOR NO KEY UPDATE"""  # noqa: S608 - constants of this module
+
+
+async def claim_to_distribute(tx: Tx, now: datetime, lead: timedelta, limit: int) -> list[Row]:
+    """Lock up to `limit` campaigns that start within the lead and are on no screen yet: `id, due_at`."""
+    return await tx.fetch(CLAIM_TO_DISTRIBUTE, now, lead, limit)
+
+
+async def lock_to_distribute(tx: Tx, now: datetime, lead: timedelta, ids: Sequence[CampaignId]) -> list[Row]:
+    """Lock those of the campaigns that are due as `claim_to_distribute` says: `id, due_at`."""
+    return await tx.fetch(LOCK_TO_DISTRIBUTE, now, lead, ids)
+
+
+NOTE_DISTRIBUTED = """
+UPDATE campaigns c SET distributed_at = $2, total_recipients = n.recipients
+FROM unnest($1::uuid[], $3::integer[]) AS n (id, recipients)
+WHERE c.id = n.id AND c.id = ANY($1::uuid[])"""
+
+
+async def note_distributed(tx: Tx, ids: Sequence[CampaignId], recipients: Sequence[int], now: datetime) -> None:
+    """Note that locked campaigns are in the playlists from now on, and of how many devices; lists side by side."""
+    await tx.execute(NOTE_DISTRIBUTED, ids, now, recipients)
