@@ -6,7 +6,7 @@ from aiohttp import web
 
 from daemon.media import Torn, store
 from daemon.tenants import tenant_exists
-from daemon.web import bodies, cursors, replies, strict
+from daemon.web import bodies, cursors, replies, shown, strict
 from daemon.web.auth import ANYONE, STAFF, Caller, forbidden
 from daemon.web.operations import PAGING, Call, Operation, Platform, Reply
 from daemon.web.problems import invalid, not_found
@@ -31,7 +31,7 @@ async def create(call: Call) -> Reply:
     if faults:
         raise invalid(faults)
     row = await queries.create_creative(call.tx, tenant_id, fields, call.now)
-    return Reply(replies.creative(row), 201, {"Location": f"/v1/creatives/{row['id']}"})
+    return Reply(shown.creative(row), 201, {"Location": f"/v1/creatives/{row['id']}"})
 
 
 async def show_all(call: Call) -> Reply:
@@ -40,12 +40,12 @@ async def show_all(call: Call) -> Reply:
     rows = await queries.list_creatives(
         call.tx, call.caller.tenant_id, CreativeId(after) if after else None, call.limit + 1
     )
-    return Reply(cursors.page("creatives", rows, call.limit, lambda row: [row["id"]], replies.creative))
+    return Reply(cursors.page("creatives", rows, call.limit, lambda row: [row["id"]], shown.creative))
 
 
 async def show(call: Call) -> Reply:
     """GET /v1/creatives/{id}."""
-    return Reply(replies.creative(await _seen(call.tx, call.caller, CreativeId(call.id_of("Creative")))))
+    return Reply(shown.creative(await _seen(call.tx, call.caller, CreativeId(call.id_of("Creative")))))
 
 
 async def change(call: Call) -> Reply:
@@ -57,7 +57,7 @@ async def change(call: Call) -> Reply:
     row = await queries.patch_creative(call.tx, creative_id, creatives.check_patch(call.body), call.now)
     if row is None:
         raise not_found("Creative")
-    return Reply(replies.creative(row))
+    return Reply(shown.creative(row))
 
 
 async def upload(platform: Platform, caller: Caller, request: web.Request) -> Reply:
@@ -80,7 +80,7 @@ async def upload(platform: Platform, caller: Caller, request: web.Request) -> Re
         raise strict.torn() from error
     async with platform.database.transaction() as tx:
         await queries.mark_stored(tx, creative_id, platform.clock.now())
-        return Reply(replies.creative(await _seen(tx, caller, creative_id)))
+        return Reply(shown.creative(await _seen(tx, caller, creative_id)))
 
 
 async def _owner(call: Call, faults: list[tuple[str, str]]) -> TenantId | None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from daemon.web import bodies, cursors, replies
+from daemon.web import bodies, cursors, replies, shown
 from daemon.web.auth import ANYONE, STAFF
 from daemon.web.operations import PAGING, Call, Operation, Parameter, Reply
 from daemon.web.problems import invalid, not_found
@@ -20,7 +20,7 @@ _MOST_FALLBACK = 100
 async def create_store(call: Call) -> Reply:
     """POST /v1/stores."""
     store = await stores.create_store(call.tx, check_store(call.body), call.now)
-    return Reply(replies.store(store, call.caller.staff), 201, {"Location": f"/v1/stores/{store.id}"})
+    return Reply(shown.store(store, call.caller.staff), 201, {"Location": f"/v1/stores/{store.id}"})
 
 
 async def show_stores(call: Call) -> Reply:
@@ -30,7 +30,7 @@ async def show_stores(call: Call) -> Reply:
         call.tx, StoreId(after) if after else None, call.limit + 1, call.request.query.get("tag")
     )
     staff = call.caller.staff
-    return Reply(cursors.page("stores", rows, call.limit, lambda row: [row.id], lambda row: replies.store(row, staff)))
+    return Reply(cursors.page("stores", rows, call.limit, lambda row: [row.id], lambda row: shown.store(row, staff)))
 
 
 async def show_store(call: Call) -> Reply:
@@ -38,7 +38,7 @@ async def show_store(call: Call) -> Reply:
     store = await stores.store_row(call.tx, StoreId(call.id_of("Store")))
     if store is None:
         raise not_found("Store")
-    return Reply(replies.store(store, call.caller.staff))
+    return Reply(shown.store(store, call.caller.staff))
 
 
 async def change_store(call: Call) -> Reply:
@@ -46,13 +46,13 @@ async def change_store(call: Call) -> Reply:
     store = await stores.patch_store(call.tx, StoreId(call.id_of("Store")), call.body, call.now)
     if store is None:
         raise not_found("Store")
-    return Reply(replies.store(store, call.caller.staff))
+    return Reply(shown.store(store, call.caller.staff))
 
 
 async def create_device(call: Call) -> Reply:
     """POST /v1/devices."""
     device = await devices.create_device(call.tx, check_device(call.body), call.now)
-    return Reply(replies.device(device, call.caller.staff), 201, {"Location": f"/v1/devices/{device.id}"})
+    return Reply(shown.device(device, call.caller.staff), 201, {"Location": f"/v1/devices/{device.id}"})
 
 
 async def show_devices(call: Call) -> Reply:
@@ -67,9 +67,7 @@ async def show_devices(call: Call) -> Reply:
         _store_filter(query.get("store_id")),
         query.get("tag"),
     )
-    return Reply(
-        cursors.page("devices", rows, call.limit, lambda row: [row.id], lambda row: replies.device(row, staff))
-    )
+    return Reply(cursors.page("devices", rows, call.limit, lambda row: [row.id], lambda row: shown.device(row, staff)))
 
 
 async def show_device(call: Call) -> Reply:
@@ -77,7 +75,7 @@ async def show_device(call: Call) -> Reply:
     device = await devices.device_row(call.tx, DeviceId(call.id_of("Device")), call.platform.patience)
     if device is None:
         raise not_found("Device")
-    return Reply(replies.device(device, call.caller.staff))
+    return Reply(shown.device(device, call.caller.staff))
 
 
 async def change_device(call: Call) -> Reply:
@@ -87,7 +85,7 @@ async def change_device(call: Call) -> Reply:
     )
     if device is None:
         raise not_found("Device")
-    return Reply(replies.device(device, call.caller.staff))
+    return Reply(shown.device(device, call.caller.staff))
 
 
 async def activate(call: Call) -> Reply:

@@ -44,6 +44,7 @@ class Platform:
     rotation_overlap: timedelta
     max_media_bytes: int
     max_body_bytes: int
+    version: str
     woken: Callable[[], None]
 
 

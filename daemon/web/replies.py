@@ -1,18 +1,12 @@
 """What replies carry: the request's object with what the daemon adds; instants in UTC, money as decimal strings."""
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta, Struct
 
-from daemon.campaigns.money import decimal
-from daemon.tenants import Tenant, Token
 from daemon.web.bodies import Blocked, Day, Flag, Mime
-from devices.device import Device
-from devices.store import Store
-from playlists.queries import Row
 
 Money = Annotated[str, Meta(description="A decimal amount, two to six decimals", examples=["500.00"])]
 Wall = Annotated[str, Meta(description="Local wall time", examples=["2026-12-01T09:00:00"])]
@@ -204,64 +198,123 @@ class CreativeReply(Struct):
     updated_at: datetime
 
 
-def tenant(row: Tenant) -> TenantReply:
-    """A tenant as the API tells it."""
-    return TenantReply(
-        id=row.id,
-        name=row.name,
-        currency=row.currency,
-        timezone=row.timezone,
-        email=row.email,
-        status=row.status,  # type: ignore[arg-type]  # the column's CHECK names the two
-        running_limit=row.running_limit,
-        approval_limit=decimal(row.approval_limit_micros),
-        wallet=wallet(row),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+class Target(Struct, omit_defaults=True):
+    """Who a campaign is for; `{}` is every device."""
+
+    stores: list[UUID] = []
+    devices: list[UUID] = []
+    include_tags: list[str] = []
+    exclude_stores: list[UUID] = []
+    exclude_devices: list[UUID] = []
+    exclude_tags: list[str] = []
 
 
-def wallet(row: Tenant) -> Wallet:
-    """A tenant's wallet as the API tells it."""
-    return Wallet(
-        tenant_id=row.id,
-        currency=row.currency,
-        funded=decimal(row.funded_micros),
-        available=decimal(row.available_micros),
-        held=decimal(row.held_micros),
-        spent=decimal(row.spent_micros),
-    )
+class CampaignReply(Struct):
+    """A booking as it is now; `deliveries` counts its audience by state."""
+
+    id: UUID
+    tenant_id: UUID
+    name: str
+    channel: str
+    description: str | None
+    status: str
+    status_reason: str | None
+    status_note: str | None
+    timezone: str
+    start_at: datetime | None
+    end_at: datetime | None
+    start_local: Wall | None
+    end_local: Wall | None
+    start_tenant: Offset | None
+    end_tenant: Offset | None
+    tzdata_version: str
+    budget: Money | None
+    creatives: list[UUID]
+    target: Target | None
+    priority: int
+    dayparts: list[HoursReply]
+    daily_cap: Money | None
+    start_policy: str
+    start_deadline: datetime | None
+    allow_short_lead: bool
+    brand: str | None
+    category: str | None
+    distributed_at: datetime | None
+    activated_at: datetime | None
+    completed_at: datetime | None
+    settled_at: datetime | None
+    total_recipients: int
+    deliveries: dict[str, int]
+    impressions: int
+    spent: Money
+    released: Money
+    version: int
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
 
 
-def token(row: Token) -> TokenReply:
-    """A token as the API tells it."""
-    return TokenReply(row.id, row.role, row.name, row.created_at)
+class Change(Struct):
+    """One field that an edit changed."""
+
+    field: str
+    old: Any
+    new: Any
 
 
-def store(row: Store, staff: bool) -> StoreReply | StoreGlance:
-    """A store as an operator sees it, or the part of it that an advertiser may know (SPEC 11)."""
-    if not staff:
-        return StoreGlance(row.id, row.fields.name, list(row.fields.tags))
-    told = {**row.fields.as_json(), "id": row.id, "created_at": row.created_at, "updated_at": row.updated_at}
-    return msgspec.convert(told, StoreReply)
+class TransitionReply(Struct, rename={"from_": "from"}):
+    """One logged change of a campaign; `reason` is a code, `note` the words given."""
+
+    sequence: int
+    type: str
+    from_: str | None
+    to: str
+    reason: str | None
+    note: str | None
+    changes: list[Change]
+    due_at: datetime
+    executed_at: datetime
+    lateness_ms: int
+    actor: str
 
 
-def device(row: Device, staff: bool) -> DeviceReply | DeviceGlance:
-    """A device as an operator sees it, or the part of it that an advertiser may know (SPEC 11)."""
-    if not staff:
-        return DeviceGlance(row.id, row.fields.store_id, row.fields.name, list(row.fields.tags))
-    told = {
-        **row.fields.as_json(),
-        "id": row.id,
-        "status": row.status,
-        "last_seen_at": row.last_seen_at,
-        "digest": row.digest,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-    return msgspec.convert(told, DeviceReply)
+class DeliveryReply(Struct):
+    """One device's share of a campaign."""
+
+    device_id: UUID
+    store_id: UUID
+    status: Literal["PENDING", "OFFERED", "READY", "FAILED", "TIMED_OUT", "DEFERRED", "REMOVED"]
+    reason: str | None
+    offered_at: datetime | None
+    ready_at: datetime | None
+    digest: str | None
 
 
-def creative(row: Row) -> CreativeReply:
-    """A creative as the API tells it."""
-    return msgspec.convert(row, CreativeReply, from_attributes=False)
+class Upcoming(Struct):
+    """What will happen; `due_local` is wall time in the campaign's zone."""
+
+    campaign_id: UUID
+    name: str
+    tenant_id: UUID
+    channel: str
+    status: str
+    kind: Literal["distribute", "start", "end"]
+    due_at: datetime
+    due_local: Wall
+    total_recipients: int
+    ready: int
+
+
+class Execution(Struct):
+    """What happened; `outcome` is the status that it led to."""
+
+    campaign_id: UUID
+    name: str
+    tenant_id: UUID
+    kind: Literal["distribute", "start", "complete", "miss", "expire", "fail"]
+    due_at: datetime
+    executed_at: datetime
+    lateness_ms: int
+    total_recipients: int
+    outcome: str
+    reason: str | None

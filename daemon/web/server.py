@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from email.utils import format_datetime
 from typing import Any, Final
@@ -14,16 +14,28 @@ from aiohttp import hdrs, web
 
 from daemon.announce import announce, report
 from daemon.clock import ClockUnset
-from daemon.web import auth, idempotency, strict
+from daemon.web import auth, campaigns, creatives, idempotency, network, openapi, schedule, strict, tenants, wallet
+from daemon.web.bodies import Empty
 from daemon.web.operations import Call, Operation, Platform, Reply
 from daemon.web.problems import Problem, internal, not_found, problem_of, unavailable
+from devices.fields import Body
 
 log = structlog.get_logger("daemon.web")
 
 CORRELATION: Final = "X-Correlation-Id"
 _SANE = re.compile(r"[\x21-\x7e]{1,128}")
 
+OPERATIONS: Final = (
+    *tenants.OPERATIONS,
+    *network.OPERATIONS,
+    *creatives.OPERATIONS,
+    *campaigns.OPERATIONS,
+    *schedule.OPERATIONS,
+    *wallet.OPERATIONS,
+)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Register = Callable[[web.Application], Mapping[str, Any]]  # returns OpenAPI paths
 
 
 def correlation_of(request: web.Request) -> str:
@@ -77,7 +89,10 @@ async def _body(operation: Operation, platform: Platform, request: web.Request) 
     if not raw and operation.empty:
         return {}
     strict.require_json(request)
-    return strict.parse_object(raw)
+    body = strict.parse_object(raw)
+    if operation.body is Empty:
+        Body(body, ()).done()
+    return body
 
 
 async def _once(operation: Operation, call: Call) -> Reply:
@@ -131,25 +146,37 @@ def _stamp(response: web.Response, platform: Platform, correlation_id: str) -> N
         response.headers[hdrs.DATE] = format_datetime(platform.clock.now(), usegmt=True)
 
 
-def application(
-    platform: Platform, operations: Iterable[Operation], registrations: Iterable[Callable[[web.Application], None]] = ()
-) -> web.Application:
-    """The API as one aiohttp application; each of `registrations` adds routes of its own (the screens').
+def application(platform: Platform, registrations: Iterable[Register] = ()) -> web.Application:
+    """The API as one aiohttp application; each of `registrations` adds routes of its own (the screens') and
+    returns what the OpenAPI document says of them.
 
     Every path under /v1 answers under /api/v1 as well; what is not there is a problem like any other.
     """
     app = web.Application(client_max_size=platform.max_body_bytes)
-    for operation in operations:
+    for operation in OPERATIONS:
         handle = endpoint(operation, platform)
         if operation.method == hdrs.METH_GET:
             app.router.add_get(operation.path, handle)  # answers HEAD as well
         else:
             app.router.add_route(operation.method, operation.path, handle)
+    described: dict[str, Any] = {}
     for register in registrations:
-        register(app)
+        described.update(register(app))
+    app.router.add_get("/openapi.json", _document(openapi.document(OPERATIONS, platform.version, described), platform))
     _mirror(app)
     _refuse_the_rest(app, platform)
     return app
+
+
+def _document(told: dict[str, Any], platform: Platform) -> Handler:
+    body = msgspec.json.encode(told)
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        response = web.Response(body=body, content_type="application/json")
+        _stamp(response, platform, correlation_of(request))
+        return response
+
+    return show
 
 
 def _mirror(app: web.Application) -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from daemon import tenants
-from daemon.web import bodies, cursors, replies
+from daemon.web import bodies, cursors, replies, shown
 from daemon.web.auth import ADMIN, ANYONE, STAFF, Role, forbidden
 from daemon.web.operations import PAGING, Call, Operation, Reply
 from daemon.web.problems import not_found
@@ -14,14 +14,14 @@ from playlists.ids import TenantId
 async def create(call: Call) -> Reply:
     """POST /v1/tenants."""
     tenant = await tenants.create_tenant(call.tx, call.body, call.platform.defaults, call.now)
-    return Reply(replies.tenant(tenant), 201, {"Location": f"/v1/tenants/{tenant.id}"})
+    return Reply(shown.tenant(tenant), 201, {"Location": f"/v1/tenants/{tenant.id}"})
 
 
 async def show_all(call: Call) -> Reply:
     """GET /v1/tenants."""
     after = cursors.after_id("tenants", call.cursor)
     rows = await tenants.list_tenants(call.tx, call.caller.tenant_id, after, call.limit + 1)
-    return Reply(cursors.page("tenants", rows, call.limit, lambda row: [row.id], replies.tenant))
+    return Reply(cursors.page("tenants", rows, call.limit, lambda row: [row.id], shown.tenant))
 
 
 async def show(call: Call) -> Reply:
@@ -29,7 +29,7 @@ async def show(call: Call) -> Reply:
     tenant = await tenants.tenant_row(call.tx, tenant_of(call))
     if tenant is None:
         raise not_found("Tenant")
-    return Reply(replies.tenant(tenant))
+    return Reply(shown.tenant(tenant))
 
 
 async def change(call: Call) -> Reply:
@@ -39,7 +39,7 @@ async def change(call: Call) -> Reply:
     tenant = await tenants.patch_tenant(call.tx, tenant_of(call), call.body, call.platform.defaults, call.now)
     if tenant is None:
         raise not_found("Tenant")
-    return Reply(replies.tenant(tenant))
+    return Reply(shown.tenant(tenant))
 
 
 async def deposit(call: Call) -> Reply:
@@ -50,7 +50,7 @@ async def deposit(call: Call) -> Reply:
         tenant = await tenants.tenant_row(call.tx, tenant_id)
     if tenant is None:
         raise not_found("Tenant")
-    return Reply(replies.wallet(tenant), 201)
+    return Reply(shown.wallet(tenant), 201)
 
 
 async def create_token(call: Call) -> Reply:
@@ -70,7 +70,7 @@ async def show_tokens(call: Call) -> Reply:
     tenant_id = await _existing(call)
     after = cursors.after_id("tokens", call.cursor)
     rows = await tenants.list_tokens(call.tx, tenant_id, after, call.limit + 1)
-    return Reply(cursors.page("tokens", rows, call.limit, lambda row: [row.id], replies.token))
+    return Reply(cursors.page("tokens", rows, call.limit, lambda row: [row.id], shown.token))
 
 
 async def revoke_token(call: Call) -> Reply:
