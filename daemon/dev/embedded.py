@@ -70,12 +70,12 @@ async def embedded_postgres(
             arguments = ["-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
             log.truncate(0)
             # fast shutdown both ways: clients are cut off, the data is left clean
-            async with _child(_postgres_program("postgres"), arguments, log, user, signal.SIGINT) as process:
+            async with child(_postgres_program("postgres"), arguments, log, user, signal.SIGINT) as process:
                 url = f"postgresql://{OWNER}:{quote(password)}@127.0.0.1:{port_to_try}/"
                 if await _answers(process, url, log):
                     yield url + DATABASE
                     return
-        raise EmbeddedError(f"PostgreSQL found no free port on 127.0.0.1{_tail(log)}")
+        raise EmbeddedError(f"PostgreSQL found no free port on 127.0.0.1{tail(log)}")
 
 
 @contextlib.asynccontextmanager
@@ -91,18 +91,18 @@ async def embedded_kafka(port: int | None = None) -> AsyncIterator[str]:
                 f"--advertised-listener-url=tcp://{address}",
                 "--storage-engine=memory://tansu/",
             ]
-            async with _child(program, arguments, log, "", signal.SIGTERM) as process:
+            async with child(program, arguments, log, "", signal.SIGTERM) as process:
                 if await _listens(process, port_to_try, log):
                     yield address
                     return
-        raise EmbeddedError(f"the Kafka broker found no free port on 127.0.0.1{_tail(log)}")
+        raise EmbeddedError(f"the Kafka broker found no free port on 127.0.0.1{tail(log)}")
 
 
 @contextlib.asynccontextmanager
-async def _child(
+async def child(
     program: Path, arguments: Sequence[str], log: IO[bytes], user: str, stop: signal.Signals
 ) -> AsyncIterator[anyio.abc.Process]:
-    """Run a program in a session of its own (ctrl-C passes it by); `stop` ends it, whatever ends us."""
+    """Run a program in a session of its own (ctrl-C passes it by), as `user` unless ""; `stop` ends it, whatever ends us."""
     process = await _launched(program, arguments, log, user, stop)
     try:
         yield process
@@ -176,9 +176,9 @@ async def _initdb(folder: Path, data: Path, user: str) -> None:
         "--no-instructions",
     ]
     with tempfile.TemporaryFile() as log:
-        async with _child(_postgres_program("initdb"), arguments, log, user, signal.SIGKILL) as process:
+        async with child(_postgres_program("initdb"), arguments, log, user, signal.SIGKILL) as process:
             if await process.wait() != 0:
-                raise EmbeddedError(f"initdb failed in {fresh}{_tail(log)}")
+                raise EmbeddedError(f"initdb failed in {fresh}{tail(log)}")
     await anyio.to_thread.run_sync(os.sync)
     fresh.rename(data)
 
@@ -202,7 +202,7 @@ async def _answers(process: anyio.abc.Process, url: str, log: IO[bytes]) -> bool
             return True
     if process.returncode is not None and b"Address already in use" in _text(log):
         return False
-    raise EmbeddedError(f"PostgreSQL did not start{_tail(log)}")
+    raise EmbeddedError(f"PostgreSQL did not start{tail(log)}")
 
 
 async def _listens(process: anyio.abc.Process, port: int, log: IO[bytes]) -> bool:
@@ -220,7 +220,7 @@ async def _listens(process: anyio.abc.Process, port: int, log: IO[bytes]) -> boo
                 return True
     if b"in use" in _text(log):
         return False
-    raise EmbeddedError(f"the Kafka broker did not start{_tail(log)}")
+    raise EmbeddedError(f"the Kafka broker did not start{tail(log)}")
 
 
 async def _wait_for_previous(data: Path) -> None:
@@ -292,6 +292,6 @@ def _text(log: IO[bytes]) -> bytes:
     return log.read()
 
 
-def _tail(log: IO[bytes]) -> str:
+def tail(log: IO[bytes]) -> str:
     lines = _text(log).decode("utf-8", "replace").strip("\0\n").splitlines()[-LOG_LINES:]
     return ":\n  " + "\n  ".join(lines) if lines else ", and said nothing"

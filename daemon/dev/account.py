@@ -1,0 +1,96 @@
+"""The live account of `signaged dev`: what a person reads while campaigns come and go."""
+
+import asyncio
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TextIO
+
+import orjson
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from daemon.dev.director import Api
+
+SUMMARY_SECONDS = 15.0
+_COLOURS = {"started": 32, "completed": 36, "paused": 33, "cancelled": 31, "failed": 31, "missed": 31, "settled": 35}
+
+
+class Console:
+    """Lines with a time and a topic, in colour where a terminal reads them."""
+
+    def __init__(self, out: TextIO = sys.stdout) -> None:
+        self._out = out
+        self._colour = out.isatty()
+
+    def say(self, at: datetime, topic: str, text: str) -> None:
+        """Write one line at once."""
+        code = _COLOURS.get(topic)
+        shown = f"\x1b[{code}m{topic:<11}\x1b[0m" if self._colour and code else f"{topic:<11}"
+        self.line(f"{at:%H:%M:%S}  {shown} {text}")
+
+    def line(self, text: str = "") -> None:
+        """Write a line as it is, at once; a reader that is gone is no fault of ours."""
+        with contextlib.suppress(BrokenPipeError):
+            print(text, file=self._out, flush=True)
+
+
+def told(event: dict[str, Any]) -> tuple[str, str]:
+    """The topic and the words of a campaign's event (SPEC 9)."""
+    data = event["data"]
+    kind = event["type"].removeprefix("campaign.")
+    words = [data["campaign_name"]]
+    if kind in ("started", "completed"):
+        words.append(f"{data['lateness_ms']} ms after its time")
+    if kind in ("started", "content.distributed", "content.ready"):
+        words.append(f"{data['total_recipients']} screens")
+    if data.get("reason"):
+        words.append(data["reason"] + (f" ({data['note']})" if data.get("note") else ""))
+    words += [
+        f"{name} {data[name]}" for name in ("held", "spent", "released", "impressions", "amount") if data.get(name)
+    ]
+    return kind.replace("content.", ""), ", ".join(words)
+
+
+async def follow(bootstrap: str, topic: str, hear: Callable[[dict[str, Any]], None]) -> None:
+    """Give every campaign event that the topic gets from now on to `hear`, until cancelled."""
+    while True:
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", metadata_max_age_ms=2000
+        )
+        try:
+            await consumer.start()
+            async for record in consumer:
+                hear(orjson.loads(record.value))
+        except KafkaError:
+            await asyncio.sleep(1)
+        finally:
+            with contextlib.suppress(KafkaError):
+                await consumer.stop()
+
+
+async def summarise(
+    ask: Api, counts: Counter[str], fleet: Callable[[], dict[str, int]], now: Callable[[], datetime], console: Console
+) -> None:
+    """Sum up screens, plays, money, events and mail from time to time, until cancelled."""
+    while True:
+        await asyncio.sleep(SUMMARY_SECONDS)
+        screens = fleet()
+        console.say(
+            now(), "screens", f"{screens.get('ready', 0)} of {screens.get('screens', 0)} ready, {screens.get('polls', 0)} "
+            f"polls, {screens.get('files', 0)} files fetched; plays {screens.get('plays', 0)}, "
+            f"accepted {screens.get('accepted', 0)}, unpaid {screens.get('unpaid', 0)}",
+        )  # fmt: skip
+        with contextlib.suppress(OSError, Exception):
+            console.say(now(), "money", await _money(ask))
+        console.say(now(), "sent", f"{counts['events']} events, {counts['mails']} mails")
+
+
+async def _money(ask: Api) -> str:
+    totals: Counter[str] = Counter()
+    async for tenant in ask.every("/v1/tenants"):
+        for name in ("funded", "available", "held", "spent"):
+            totals[name] += round(float(tenant["wallet"][name]) * 100)
+    return ", ".join(f"{name} {totals[name] / 100:,.2f}" for name in ("funded", "available", "held", "spent"))
