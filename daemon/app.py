@@ -1,0 +1,165 @@
+"""The composition root: what the daemon is made of, opened in order, run together and closed in reverse."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import anyio
+import prometheus_client
+import structlog
+from aiohttp import web
+
+from config.settings import Address, Settings
+from daemon.clock import DatabaseClock
+from daemon.database import Database
+from daemon.metrics import Metrics
+from daemon.migrate import MigrationError
+from daemon.outbox import relay
+from daemon.upkeep import count, keep_time, prepare
+from daemon.watchdog import Heartbeats, Systemd, feed, measure_lag
+from daemon.web import ops
+from playlists.localtime import tzdata_version
+
+log = structlog.get_logger("daemon.app")
+
+FRESH = 30.0  # seconds within which every loop must come round
+DRAIN = 8.0  # seconds for requests under way
+
+Loop = Callable[..., Awaitable[None]]  # runs until cancelled
+
+OK, INTERNAL, CONFIGURATION = 0, 70, 78  # exit codes (SPEC 12)
+
+
+class ListenError(Exception):
+    """An address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the daemon answers, once it does."""
+
+    http: Address
+    ops: Address
+
+
+@dataclass(slots=True)
+class Life:
+    """What the loops share: the wish to stop, the schema to wait for, and the exit code of the first that died."""
+
+    stop: asyncio.Event
+    prepared: asyncio.Event = field(default_factory=asyncio.Event)
+    code: int = OK
+
+
+async def run(settings: Settings, stop: asyncio.Event, answering: Callable[[Addresses], None] | None = None) -> int:
+    """Run the daemon until `stop` is set and return the exit code: 0, 70 when a loop died, 78 for a foreign schema.
+
+    PostgreSQL, Kafka and SMTP may be absent at any time. `answering` is told the addresses as soon as they answer.
+    Raises ListenError.
+    """
+    life = Life(stop)
+    registry, metrics = _metrics()
+    systemd, heartbeats = Systemd.of(os.environ), Heartbeats()
+    clock = DatabaseClock()
+    to_relay = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database.open(settings.database))
+        probes = ops.Probes(registry, metrics, heartbeats, _conditions(database, clock))
+        ops_at = await stack.enter_async_context(serve("ops", ops.application(probes), settings.ops.listen))
+        callers = await stack.enter_async_context(AsyncExitStack())
+        http_at = await callers.enter_async_context(serve("http", web.Application(), settings.http.listen))
+        async with anyio.create_task_group() as loops:
+
+            def loop(name: str, function: Loop, *arguments: object) -> None:
+                loops.start_soon(_live, life, name, function, *arguments)
+
+            def loop_when_prepared(name: str, function: Loop, *arguments: object) -> None:
+                loops.start_soon(_live_when_prepared, life, name, function, *arguments)
+
+            def beat(name: str) -> Callable[[], None]:
+                return heartbeats.register(name, FRESH)
+
+            loop("prepare", _prepare, life, database, settings, clock)
+            loop("clock", keep_time, database, clock, metrics, beat("clock"))
+            loop("lag", measure_lag, metrics.loop_lag_seconds)
+            loop("watchdog", feed, systemd, heartbeats)
+            loop_when_prepared("count", count, database, metrics)
+            loop_when_prepared("relay", relay.run, database, clock, metrics, settings.kafka, to_relay, beat("relay"))
+
+            if answering:
+                answering(Addresses(http_at, ops_at))
+            systemd.notify("READY=1")
+            await stop.wait()
+            systemd.notify("STOPPING=1")
+            log.info("stopping")
+            await callers.aclose()  # requests under way end while the loops still serve them
+            loops.cancel_scope.cancel()
+    log.info("stopped", code=life.code)
+    return life.code
+
+
+def _metrics() -> tuple[prometheus_client.CollectorRegistry, Metrics]:
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    prometheus_client.GCCollector(registry=registry)
+    metrics = Metrics.create(registry)
+    metrics.build_info.labels(version("signaged")).set(1)
+    metrics.tzdata_info.labels(tzdata_version()).set(1)
+    return registry, metrics
+
+
+def _conditions(database: Database, clock: DatabaseClock) -> dict[str, Callable[[], bool]]:
+    return {
+        "database": lambda: database.available,
+        "schema": lambda: database.schema_ready,
+        "clock": lambda: clock.known,
+    }
+
+
+async def _prepare(life: Life, database: Database, settings: Settings, clock: DatabaseClock) -> None:
+    await prepare(database, settings.database, clock)
+    life.prepared.set()
+    await anyio.sleep_forever()
+
+
+async def _live(life: Life, name: str, function: Loop, *arguments: object) -> None:
+    """Run a loop that has no end; when it dies all the same, the process ends in order and is started anew."""
+    try:
+        await function(*arguments)
+        log.critical("loop ended", loop=name)
+        code = INTERNAL
+    except MigrationError as error:
+        log.critical("schema refused", reason=str(error))
+        code = CONFIGURATION
+    except Exception:
+        log.critical("loop died", loop=name, exc_info=True)
+        code = INTERNAL
+    life.code = life.code or code
+    life.stop.set()
+
+
+async def _live_when_prepared(life: Life, name: str, function: Loop, *arguments: object) -> None:
+    await life.prepared.wait()
+    await _live(life, name, function, *arguments)
+
+
+@asynccontextmanager
+async def serve(name: str, app: web.Application, listen: Address) -> AsyncIterator[Address]:
+    """Answer on an address and yield it, its port known; at the end, requests under way are given some seconds."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, listen.host, listen.port, backlog=1024).start()
+        except OSError as error:
+            raise ListenError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        host, port = runner.addresses[0][:2]
+        log.info("listening", listener=name, address=str(Address(host, port)))
+        yield Address(host, port)
+    finally:
+        with anyio.move_on_after(DRAIN + 2, shield=True):
+            await runner.cleanup()

@@ -1,0 +1,113 @@
+"""The daemon's own upkeep: the schema is there before work begins, the clock stays right, the gauges stay true."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+
+from config.settings import DatabaseSettings
+from daemon.campaigns.campaign import Status as CampaignStatus
+from daemon.clock import DatabaseClock
+from daemon.database import Database, DatabaseUnavailable
+from daemon.metrics import Metrics, precreate
+from daemon.migrate import migrate, owns, pending
+from devices.delivery import Status as DeliveryStatus
+from devices.presence import Status as DeviceStatus
+from playlists.queries import Tx
+
+log = structlog.get_logger("daemon.upkeep")
+
+PAUSE = 0.5  # seconds before something that failed is tried again
+REFRESH = 1.0  # seconds between two readings of the database's clock
+REFRESH_DEADLINE = 2.0
+COUNT_EVERY = 30.0
+
+CAMPAIGNS = "SELECT status, count(*) AS number FROM campaigns WHERE deleted_at IS NULL GROUP BY status"
+DELIVERIES = "SELECT status, count(*) AS number FROM deliveries GROUP BY status"
+DEVICES = """
+SELECT CASE WHEN d.disabled THEN 'DISABLED' WHEN p.device_id IS NULL THEN 'NEW'
+            WHEN p.online THEN 'ONLINE' ELSE 'OFFLINE' END AS status, count(*) AS number
+FROM devices d LEFT JOIN presence p ON p.device_id = d.id GROUP BY 1"""
+
+
+async def prepare(database: Database, settings: DatabaseSettings, clock: DatabaseClock) -> None:
+    """Return once the time is known and the schema there: migrated by us when we may, else by its owner (SPEC 12).
+
+    Raises MigrationError when the schema can never be ours.
+    """
+    told = ""
+    while True:
+        try:
+            await _migrate_if_owner(settings)
+            async with database.transaction() as tx:
+                await clock.refresh(tx)
+                missing = await pending(tx)
+            if not missing:
+                database.schema_ready = True
+                log.info("schema ready")
+                return
+            reason = f"waiting for {', '.join(missing)}"
+        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+            reason = str(error)
+        if reason != told:
+            log.warning("schema not ready", reason=reason)
+            told = reason
+        await asyncio.sleep(PAUSE)
+
+
+async def _migrate_if_owner(settings: DatabaseSettings) -> None:
+    owner_url = settings.owner_url or settings.url
+    if await owns(owner_url) and (applied := await migrate(owner_url, settings.url, settings.role)):
+        log.info("schema migrated", applied=applied)
+
+
+async def keep_time(database: Database, clock: DatabaseClock, metrics: Metrics, beat: Callable[[], None]) -> None:
+    """Keep the clock at the database's, and by it know whether the database answers; runs until cancelled."""
+
+    async def round_trip(tx: Tx) -> None:
+        beat()
+        await clock.refresh(tx)
+        metrics.note("database", up=True)
+        metrics.clock_offset_seconds.set(clock.offset_seconds())
+
+    while True:
+        beat()
+        try:
+            await _often(database, "clock", REFRESH, round_trip, REFRESH_DEADLINE)
+        except DatabaseUnavailable:
+            metrics.note("database", up=False)
+        await asyncio.sleep(PAUSE)
+
+
+async def count(database: Database, metrics: Metrics) -> None:
+    """Keep the gauges of campaigns, deliveries and devices by status; runs until cancelled."""
+    counted = (
+        (metrics.campaigns, CAMPAIGNS, list(CampaignStatus)),
+        (metrics.deliveries, DELIVERIES, list(DeliveryStatus)),
+        (metrics.devices, DEVICES, list(DeviceStatus)),
+    )
+    for gauge, _, statuses in counted:
+        precreate(gauge, statuses)
+
+    async def once(tx: Tx) -> None:
+        for gauge, statement, statuses in counted:
+            found = dict.fromkeys(statuses, 0) | {row["status"]: row["number"] for row in await tx.fetch(statement)}
+            for status, number in found.items():
+                gauge.labels(status).set(number)
+
+    while True:
+        try:
+            await _often(database, "count", COUNT_EVERY, once)
+        except DatabaseUnavailable:
+            await asyncio.sleep(PAUSE)
+
+
+async def _often(
+    database: Database, name: str, every: float, step: Callable[[Tx], Awaitable[None]], deadline: float | None = None
+) -> None:
+    async with database.dedicated(name) as connection:
+        while True:
+            async with database.transaction(timeout=deadline, on=connection) as tx:
+                await step(tx)
+            await asyncio.sleep(every)
