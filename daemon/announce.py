@@ -6,11 +6,12 @@ from datetime import datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from daemon.campaigns.campaign import TransitionType
+from daemon.campaigns.campaign import Reason, TransitionType
 from daemon.campaigns.events import Transition
-from daemon.metrics import Metrics
+from daemon.metrics import Metrics, precreate
 from daemon.notices import kinds
 from daemon.notices import queries as notices
+from daemon.notices.smtp import Answer
 from daemon.outbox import message
 from daemon.outbox import queries as outbox
 from playlists.queries import Tx
@@ -36,6 +37,7 @@ async def announce(tx: Tx, transitions: Sequence[Transition], now: datetime) -> 
 
 def report(transitions: Sequence[Transition], metrics: Metrics, log: FilteringBoundLogger) -> None:
     """Log and count what has been committed (SPEC 13); never before the commit, which may still fail."""
+    log = log.bind()  # once: a logger that is still to be bound is configured anew at every line
     for transition in transitions:
         if transition.from_status != transition.to_status:
             log.info(
@@ -54,3 +56,13 @@ def report(transitions: Sequence[Transition], metrics: Metrics, log: FilteringBo
             metrics.transitions_missed_total.labels(transition.reason).inc()
     for kind, count in Counter(transition.type for transition in transitions).items():
         metrics.transitions_total.labels(kind).inc(count)
+
+
+def enumerate_children(metrics: Metrics) -> None:
+    """Let every child of the metrics of transitions and mails exist from the first scrape."""
+    precreate(metrics.transitions_total, TransitionType)
+    precreate(metrics.transition_lateness_seconds, TransitionType)
+    precreate(metrics.transitions_missed_total, (Reason.NEVER_DISTRIBUTED,))
+    for kind in kinds.Kind:
+        for answer in Answer:
+            metrics.mails_total.labels(kind, answer.value)

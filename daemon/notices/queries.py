@@ -81,7 +81,7 @@ async def claim(tx: Tx, now: datetime, lease: timedelta) -> Claim | None:
     if record is None:
         return None
     mail_id, created_at, attempts, kind, *facts = record
-    return Claim(mail_id, created_at, attempts, Notice(Kind(kind), *facts, None))
+    return Claim(mail_id, created_at, attempts, Notice._make((Kind(kind), *facts, None)))
 
 
 LATENESS = """
