@@ -8,13 +8,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TextIO
 
+import aiohttp
 import orjson
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from daemon.dev.director import Api
+from daemon.dev.director import Api, Refused
 
 SUMMARY_SECONDS = 15.0
+_MOVED = ("held", "amount", "spent", "released", "impressions")
 _COLOURS = {"started": 32, "completed": 36, "paused": 33, "cancelled": 31, "failed": 31, "missed": 31, "settled": 35}
 
 
@@ -48,9 +50,7 @@ def told(event: dict[str, Any]) -> tuple[str, str]:
         words.append(f"{data['total_recipients']} screens")
     if data.get("reason"):
         words.append(data["reason"] + (f" ({data['note']})" if data.get("note") else ""))
-    words += [
-        f"{name} {data[name]}" for name in ("held", "spent", "released", "impressions", "amount") if data.get(name)
-    ]
+    words += [f"{name} {data[name]}" for name in _MOVED if data.get(name)]
     return kind.replace("content.", ""), ", ".join(words)
 
 
@@ -77,13 +77,10 @@ async def summarise(
     """Sum up screens, plays, money, events and mail from time to time, until cancelled."""
     while True:
         await asyncio.sleep(SUMMARY_SECONDS)
-        screens = fleet()
-        console.say(
-            now(), "screens", f"{screens.get('ready', 0)} of {screens.get('screens', 0)} ready, {screens.get('polls', 0)} "
-            f"polls, {screens.get('files', 0)} files fetched; plays {screens.get('plays', 0)}, "
-            f"accepted {screens.get('accepted', 0)}, unpaid {screens.get('unpaid', 0)}",
-        )  # fmt: skip
-        with contextlib.suppress(OSError, Exception):
+        screens = Counter(fleet())
+        console.say(now(), "screens", f"{screens['ready']} of {screens['screens']} ready, {screens['polls']} polls")
+        console.say(now(), "plays", ", ".join(f"{screens[name]} {name}" for name in ("plays", "accepted", "unpaid")))
+        with contextlib.suppress(Refused, aiohttp.ClientError, OSError):
             console.say(now(), "money", await _money(ask))
         console.say(now(), "sent", f"{counts['events']} events, {counts['mails']} mails")
 
