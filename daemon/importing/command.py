@@ -30,7 +30,7 @@ class NotImported(Exception):
 async def import_file(
     path: Path, settings: Settings, database: Database, now: datetime, told: Callable[[str], None]
 ) -> Outcome:
-    """Import a network file, all or nothing. Raises NotImported, OSError when it cannot be read, DatabaseUnavailable."""
+    """Import a network file, all or nothing. Raises NotImported, OSError (unreadable), DatabaseUnavailable."""
     given = await asyncio.to_thread(_json, path)
     rules = _rules(settings)
     counted: Counter[str] = Counter()
