@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from daemon.commands import configuration, instants, running, schema, tokens, versions
+from daemon.commands import configuration, developing, importing, instants, outbox, running, schema, tokens, versions
 from daemon.commands.options import UsageError
 
 OK, USAGE, UNAVAILABLE, INTERNAL, TEMPORARY, CONFIGURATION = 0, 64, 69, 70, 75, 78
@@ -31,6 +31,10 @@ app.command(running.run)
 app.command(schema.migrate)
 app.command(configuration.app)
 app.command(tokens.app)
+app.command(importing.import_network, name="import")
+app.command(outbox.app)
+app.command(developing.dev)
+app.command(developing.fleet)
 app.command(instants.instant)
 app.command(versions.version)
 
@@ -42,6 +46,9 @@ def main() -> None:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; what went wrong is said on stderr in one line where one is enough."""
+    from daemon import logs
+
+    logs.configure("warning")  # news would mix with what a command prints; `run` has its own level
     try:
         return app(arguments, exit_on_error=False, print_error=False) or OK
     except (CycloptsError, UsageError) as error:

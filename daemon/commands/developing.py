@@ -1,0 +1,75 @@
+"""`signaged dev` and `signaged fleet`: the whole job on one machine, and simulated screens against any daemon."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from daemon.commands.options import Json, as_json
+
+
+async def dev(
+    *,
+    state: Annotated[Path, Parameter(help="Where everything is kept between runs.")] = Path(".signaged"),
+    database_url: Annotated[str | None, Parameter(help="A PostgreSQL 18 of yours, by its owner's URL.")] = None,
+    kafka: Annotated[str | None, Parameter(help="A Kafka of yours: host:port, or several with commas.")] = None,
+    smtp: Annotated[str | None, Parameter(help="A mail server of yours: smtp://host:port.")] = None,
+    screens: Annotated[int, Parameter(help="How many screens to simulate.")] = 300,
+    port: Annotated[int, Parameter(help="The API's port, if it is free.")] = 8080,
+    ops_port: Annotated[int, Parameter(help="The port of probes and metrics, if it is free.")] = 9464,
+) -> int:
+    """Run everything here: PostgreSQL, Kafka, a mail sink, the daemon, simulated screens, and campaigns to watch.
+
+    A sample network of a thousand stores in real cities is imported, campaigns are booked that start and end within
+    minutes, and what happens is told line by line. State is kept in a folder and used again by the next run.
+    Ctrl-C or SIGTERM ends all of it.
+    """
+    from daemon.dev.account import Console
+    from daemon.dev.dev import DevError, DevOptions, run
+    from daemon.dev.embedded import EmbeddedError
+    from daemon.importing.command import NotImported
+
+    options = DevOptions(state.absolute(), database_url, kafka, smtp, screens, port, ops_port)
+    code = 0
+    try:
+        await run(options, Console())
+    except* (DevError, EmbeddedError, NotImported) as failed:
+        code = _failed(failed)
+    return code
+
+
+async def fleet(
+    *,
+    url: Annotated[str, Parameter(help="The daemon's API, such as http://127.0.0.1:8080.")],
+    token: Annotated[str, Parameter(help="An operator's token, to make activation codes with.")],
+    screens: Annotated[int, Parameter(help="How many of the network's devices to play.")] = 100,
+    state: Annotated[Path, Parameter(help="Where the screens' tokens are kept.")] = Path("fleet.json"),
+    json: Json = False,
+) -> int:
+    """Simulate screens against any daemon, as plain clients of the public device API.
+
+    Each takes a device of the network, activates it, polls, downloads, reports readiness, plays what its playlist
+    says and reports the plays. Counts are told every two seconds until ctrl-C.
+    """
+    from daemon.dev.fleet import FleetError, FleetOptions, run
+
+    def told(counts: dict[str, int]) -> None:
+        line = as_json(counts).replace("\n", " ") if json else "  ".join(f"{name} {n}" for name, n in counts.items())
+        print(line, flush=True)
+
+    code = 0
+    try:
+        await run(FleetOptions(url.rstrip("/"), token, screens, state), told)
+    except* FleetError as failed:
+        code = _failed(failed)
+    return code
+
+
+def _failed(group: BaseExceptionGroup[Exception]) -> int:
+    """Tell the first of what went wrong; the exit code for something that is missing."""
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    print(f"signaged: {one}", file=sys.stderr)
+    return 69
