@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 
 class Address(NamedTuple):
@@ -30,6 +39,18 @@ def _seconds(value: object) -> object:
         return timedelta(seconds=float(value))
     except (ValueError, OverflowError):
         raise ValueError("must be a number of seconds") from None
+
+
+def _some(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be more than 0")
+    return value
+
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("must be at least 0")
+    return value
 
 
 def _plain_seconds(value: timedelta) -> int | float:
@@ -91,8 +112,8 @@ def _durations(value: object) -> object:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), PlainSerializer(_plain_seconds)]
-Duration = Annotated[Seconds, Field(gt=timedelta(0))]
-Wait = Annotated[Seconds, Field(ge=timedelta(0))]
+Duration = Annotated[Seconds, AfterValidator(_some)]
+Wait = Annotated[Seconds, AfterValidator(_not_negative)]
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(_durations)]
 Amount = Annotated[int, BeforeValidator(_micros), PlainSerializer(_plain_amount)]
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
@@ -200,7 +221,14 @@ class DistributionSettings(Section):
 class PlaysSettings(Section):
     """How long after an end plays still count."""
 
-    settle_after: Annotated[Seconds, Field(ge=timedelta(0), le=timedelta(hours=4))] = timedelta(minutes=5)
+    settle_after: Wait = timedelta(minutes=5)
+
+    @field_validator("settle_after")
+    @classmethod
+    def _at_most_four_hours(cls, value: timedelta) -> timedelta:
+        if value > timedelta(hours=4):
+            raise ValueError("must be at most 14400")
+        return value
 
 
 class PlaylistSettings(Section):

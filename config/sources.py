@@ -17,6 +17,19 @@ PREFIX = "SIGNAGED_"
 TESTS = "SIGNAGED_TEST_"  # names the servers of a test run; no section is called so
 Values = dict[str, Any]
 
+# what the operator did, in words of settings; other kinds of errors speak for themselves
+REASONS = {
+    "extra_forbidden": "unknown key",
+    "missing": "is required",
+    "model_type": "must be a section with keys",
+    "model_attributes_type": "must be a section with keys",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -119,15 +132,19 @@ def _merge(onto: Values, given: Values) -> None:
 def _fault(details: ErrorDetails, text: str, origins: Mapping[str, str]) -> Fault:
     path = [str(part) for part in details["loc"]]
     key = ".".join(path[:2])
-    reason = {
-        "extra_forbidden": "unknown key",
-        "missing": "is required",
-        "model_type": "must be a section with keys",
-        "model_attributes_type": "must be a section with keys",
-    }.get(details["type"], details["msg"].removeprefix("Value error, "))
+    line = _line_of(text, *path[:2])
+    if line is None and key not in origins:  # a section that only the environment names
+        key = next((name for name in origins if name.startswith(f"{key}.")), key)
     if key in origins:
-        return Fault(key, f"{reason} ({origins[key]})")
-    return Fault(key, reason, _line_of(text, *path[:2]))
+        return Fault(key, f"{_reason(details)} ({origins[key]})")
+    return Fault(key, _reason(details), line)
+
+
+def _reason(details: ErrorDetails) -> str:
+    template = REASONS.get(details["type"])
+    if template is None:
+        return details["msg"].removeprefix("Value error, ")
+    return template.format(**details.get("ctx", {}))
 
 
 def _line_of(text: str, section: str, key: str = "") -> int | None:
