@@ -49,7 +49,7 @@ def transition_data(transition: Transition) -> bytes:
     Raises orjson.JSONEncodeError (a TypeError) for text that is not Unicode.
     """
     data: dict[str, Any] = {
-        "campaign_id": transition.campaign_id,
+        "campaign_id": str(transition.campaign_id),
         "campaign_name": transition.campaign_name,
         "channel": transition.channel,
         "status_from": transition.from_status,
@@ -82,7 +82,7 @@ def device_message(
     device_id: DeviceId, number: int, event: str, at: datetime, correlation_id: str, data: dict[str, Any]
 ) -> Message:
     """A device's `device.online` or `device.offline`, its `number`th announcement, with what `data` adds."""
-    text = orjson.dumps({"device_id": device_id, **data}, option=orjson.OPT_UTC_Z)
+    text = orjson.dumps({"device_id": str(device_id), **data}, option=orjson.OPT_UTC_Z)
     body = _envelope(str(device_id), event, number, at, {"correlationid": correlation_id}, text)
     return Message(Topic.DEVICES, device_id, number, event, body)
 

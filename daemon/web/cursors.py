@@ -18,7 +18,7 @@ _LONGEST = 512
 
 def encode(kind: str, *key: object) -> str:
     """A cursor of list `kind` after the item with the sort key `key` (UUIDs, aware instants, numbers, text)."""
-    return urlsafe_b64encode(orjson.dumps([kind, *key])).rstrip(b"=").decode()
+    return urlsafe_b64encode(orjson.dumps([kind, *key], default=str)).rstrip(b"=").decode()
 
 
 def decode(kind: str, cursor: str, *readers: Callable[[Any], object]) -> tuple[Any, ...]:

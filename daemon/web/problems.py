@@ -8,6 +8,7 @@ from aiohttp import web
 
 from daemon.campaigns import errors as refusals
 from daemon.database import DatabaseUnavailable
+from playlists.faults import Faulty
 
 URN: Final = "urn:signaged:"
 CONTENT_TYPE: Final = "application/problem+json"
@@ -114,7 +115,7 @@ def problem_of(error: Exception) -> Problem | None:
     """The problem that an error of the domain or of the database is; None for what nobody foresaw."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, refusals.Invalid):
+    if isinstance(error, refusals.Invalid | Faulty):
         return invalid(error.errors)
     kind = REFUSALS.get(type(error))
     if kind is not None:
