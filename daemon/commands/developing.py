@@ -1,12 +1,13 @@
 """`signaged dev` and `signaged fleet`: the whole job on one machine, and simulated screens against any daemon."""
 
 import sys
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from daemon.commands.options import Json, as_json
+from daemon.commands.options import ConfigFile, Json, UsageError, as_json, settings_of
 
 
 async def dev(
@@ -18,19 +19,22 @@ async def dev(
     screens: Annotated[int, Parameter(help="How many screens to simulate.")] = 300,
     port: Annotated[int, Parameter(help="The API's port, if it is free.")] = 8080,
     ops_port: Annotated[int, Parameter(help="The port of probes and metrics, if it is free.")] = 9464,
+    config: ConfigFile = None,
 ) -> int:
     """Run everything here: PostgreSQL, Kafka, a mail sink, the daemon, simulated screens, and campaigns to watch.
 
     A sample network of a thousand stores in real cities is imported, campaigns are booked that start and end within
     minutes, and what happens is told line by line. State is kept in a folder and used again by the next run.
-    Ctrl-C or SIGTERM ends all of it.
+    The settings of a file given with --config go before those made here; a server that it names is used instead of
+    one of our own. Ctrl-C or SIGTERM ends everything.
     """
     from daemon.dev.account import Console
     from daemon.dev.dev import DevError, DevOptions, run
     from daemon.dev.embedded import EmbeddedError
     from daemon.importing.command import NotImported
 
-    options = DevOptions(state.absolute(), database_url, kafka, smtp, screens, port, ops_port)
+    given = _given(config)
+    options = DevOptions(state.absolute(), database_url, kafka, smtp, screens, port, ops_port, given)
     code = 0
     try:
         await run(options, Console())
@@ -41,10 +45,11 @@ async def dev(
 
 async def fleet(
     *,
-    url: Annotated[str, Parameter(help="The daemon's API, such as http://127.0.0.1:8080.")],
     token: Annotated[str, Parameter(help="An operator's token, to make activation codes with.")],
     screens: Annotated[int, Parameter(help="How many of the network's devices to play.")] = 100,
+    url: Annotated[str | None, Parameter(help="The daemon's API [default: where the settings say it is].")] = None,
     state: Annotated[Path, Parameter(help="Where the screens' tokens are kept.")] = Path("fleet.json"),
+    config: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Simulate screens against any daemon, as plain clients of the public device API.
@@ -60,10 +65,24 @@ async def fleet(
 
     code = 0
     try:
-        await run(FleetOptions(url.rstrip("/"), token, screens, state), told)
+        await run(FleetOptions((url or _url(config)).rstrip("/"), token, screens, state), told)
     except* FleetError as failed:
         code = _failed(failed)
     return code
+
+
+def _given(config: Path | None) -> dict[str, dict[str, Any]]:
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{config}: {error}") from error
+
+
+def _url(config: Path | None) -> str:
+    http = settings_of(config).http
+    return http.public_url or f"http://{http.listen}"
 
 
 def _failed(group: BaseExceptionGroup[Exception]) -> int:

@@ -8,9 +8,9 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -46,6 +46,7 @@ class DevOptions:
     screens: int = 300
     port: int = 8080
     ops_port: int = 9464
+    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings of a file of the user's
 
 
 class DevError(Exception):
@@ -89,7 +90,10 @@ async def run(options: DevOptions, console: Console) -> None:
 
 
 async def _servers(options: DevOptions, stack: contextlib.AsyncExitStack, console: Console) -> Servers:
-    database_url, kafka, smtp, sink = options.database_url, options.kafka, options.smtp, None
+    given, sink = options.given, None
+    database_url = options.database_url or given.get("database", {}).get("url")
+    kafka = options.kafka or given.get("kafka", {}).get("bootstrap_servers")
+    smtp = options.smtp or given.get("smtp", {}).get("url")
     if database_url is None:
         console.line("PostgreSQL 18 ...")
         database_url = await stack.enter_async_context(embedded_postgres(options.state / "postgres"))
@@ -104,7 +108,7 @@ async def _servers(options: DevOptions, stack: contextlib.AsyncExitStack, consol
 
 def _write_config(options: DevOptions, servers: Servers) -> Path:
     """The daemon's configuration of this run, short in everything that a person would have to wait for."""
-    sections: dict[str, dict[str, Any]] = {
+    ours: dict[str, dict[str, Any]] = {
         "database": {"url": servers.database_url},
         "kafka": {"bootstrap_servers": servers.kafka},
         "smtp": {"url": servers.smtp},
@@ -115,7 +119,8 @@ def _write_config(options: DevOptions, servers: Servers) -> Path:
         "devices": {"poll_after": 6, "heartbeat": 15},
     }
     lines = ["# written by `signaged dev` at every start"]
-    for name, section in sections.items():
+    for name in [*ours, *(options.given.keys() - ours.keys())]:
+        section = {**ours.get(name, {}), **options.given.get(name, {})}
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
     config = options.state / "signaged.toml"
     config.touch(mode=0o600)
@@ -269,8 +274,3 @@ def _ended_by_signals() -> Any:
         if not asked:
             raise
         task.uncancel()
-
-
-def utc_now() -> datetime:
-    """This machine's time, before any database was asked."""
-    return datetime.now(UTC)
