@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from devices.queries import enrolment as queries
 from playlists.ids import DeviceId
-from playlists.queries import Tx
+from playlists.queries import Row, Tx
 
 # No 0 O 1 I L and no U: nothing to misread, few words to blush at. 12 letters are 59 bits.
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -78,6 +78,11 @@ async def redeem(tx: Tx, code: str, now: datetime) -> Enrolled:
     await tx.execute(queries.ADD_TOKEN, token_digest(token), device_id, digest, now)
     await tx.execute(queries.MARK_REDEEMED, digest, now)
     return Enrolled(DeviceId(device_id), token)
+
+
+async def token_row(tx: Tx, digest: bytes) -> Row | None:
+    """A token that was not revoked: `device_id used expires_at`; None for any other."""
+    return await tx.fetchrow(queries.TOKEN, digest)
 
 
 async def use_first(tx: Tx, digest: bytes, now: datetime) -> bool:

@@ -20,6 +20,10 @@ SPEND_CODES = "UPDATE activation_codes SET spent_at = $2 WHERE device_id = $1 AN
 
 ADD_TOKEN = "INSERT INTO device_tokens (token_sha256, device_id, code_sha256, created_at) VALUES ($1, $2, $3, $4)"  # noqa: S105
 DEVICE_OF_TOKEN = "SELECT device_id FROM device_tokens WHERE token_sha256 = $1"  # noqa: S105
+TOKEN = """
+SELECT device_id, first_used_at IS NOT NULL AS used, expires_at FROM device_tokens
+WHERE token_sha256 = $1 AND revoked_at IS NULL
+"""  # noqa: S105
 STANDS = """
 SELECT EXISTS (SELECT FROM device_tokens
                WHERE token_sha256 = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2))

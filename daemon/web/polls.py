@@ -1,0 +1,163 @@
+"""The poll of a playlist: token, digest, headers, all from memory; 304 or the stored bytes, nothing else happens."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from email.utils import formatdate
+from functools import lru_cache
+from hashlib import sha256
+from math import ceil
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from daemon.clock import Clock
+from daemon.feed import Feed, ScreenEntry
+from daemon.metrics import Metrics, precreate
+from daemon.sightings import Sightings
+from daemon.web.keys import Keys
+from daemon.web.problems import unavailable
+from playlists.ids import DeviceId
+
+ROUTE: Final = "/v1/devices/{id}/playlist"
+CONTENT_TYPE: Final = "application/vnd.signaged.playlist+json"
+SERVER: Final = "signaged"
+LEAST_WAIT: Final = 5  # seconds; nothing is won by asking more often
+
+_BEARER: Final = "Bearer "
+_ETAGS: Final = re.compile(r'(?:W/)?"([^"]*)"|(\*)')
+_CODINGS: Final = ("br", "gzip", "identity")  # best first
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def polling(
+    keys: Keys, feed: Feed, sightings: Sightings, clock: Clock, metrics: Metrics, poll_after: timedelta
+) -> Handler:
+    """The handler of polls. A poll of a known token touches neither the database nor JSON (SPEC 7)."""
+    wait = poll_after.total_seconds()
+    precreate(metrics.polls_total, ("unchanged", "changed", "waiting", "refused"))
+    unchanged, changed = metrics.polls_total.labels("unchanged"), metrics.polls_total.labels("changed")
+    waiting = metrics.polls_total.labels("waiting")
+    answered = {code: metrics.http_requests_total.labels("api", ROUTE, "GET", code) for code in ("200", "304")}
+    timed = metrics.http_request_seconds.labels("api")
+
+    async def poll(request: web.Request) -> web.StreamResponse:
+        began = time.perf_counter()
+        now, headers = clock.now(), request.headers
+        authorization = headers.get("Authorization", "")
+        entry = feed.tokens.get(sha256(authorization[7:].encode("utf-8", "surrogateescape")).digest())
+        if (
+            entry is not None
+            and entry.used
+            and entry.expires_at is None
+            and authorization.startswith(_BEARER)
+            and str(entry.device_id) == request.match_info["id"]
+        ):
+            device_id = entry.device_id
+        else:
+            device_id = await keys.device_at(request)
+        sightings.saw(device_id, now)
+        screen = feed.screens.get(device_id)
+        if screen is None:
+            waiting.inc()
+            raise unavailable("No playlist has been compiled for this device yet; try again")
+        known = headers.get("If-None-Match")
+        after = come_back(device_id, now, wait, feed.next_change_at(screen.digest, now))
+        if known is not None and (known == f'"{screen.digest}"' or matches(known, screen.digest)):
+            response = web.Response(status=304, headers=_not_modified(screen, after, now))
+            unchanged.inc()
+            answered["304"].inc()
+        else:
+            response = await _whole(feed, screen, after, now, headers.get("Accept-Encoding", ""))
+            changed.inc()
+            answered["200"].inc()
+        timed.observe(time.perf_counter() - began)
+        return response
+
+    return poll
+
+
+def _not_modified(screen: ScreenEntry, after: int, now: datetime) -> CIMultiDict[str]:
+    return CIMultiDict(
+        (
+            ("ETag", f'"{screen.digest}"'),
+            ("Poll-After", str(after)),
+            ("Date", http_date(now)),
+            ("Server", SERVER),
+            ("Vary", "Accept-Encoding"),
+            ("Cache-Control", "private, no-cache"),
+        )
+    )
+
+
+async def _whole(feed: Feed, screen: ScreenEntry, after: int, now: datetime, accepted: str) -> web.Response:
+    bodies = await feed.body(screen.digest)
+    if bodies is None:  # replaced and swept since we looked: the next look finds the new one
+        raise unavailable("The playlist has just changed; try again")
+    coding = coding_for(accepted)
+    headers = _not_modified(screen, after, now)
+    headers["Content-Type"] = CONTENT_TYPE
+    headers["Playlist-Version"] = str(screen.version)
+    headers["Playlist-Expires"] = screen.valid_until.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if coding != "identity":
+        headers["Content-Encoding"] = coding
+    return web.Response(status=200, body=getattr(bodies, coding), headers=headers)
+
+
+def come_back(device_id: DeviceId, now: datetime, wait: float, change_at: datetime | None) -> int:
+    """The whole seconds after which a device should poll again (SPEC 7).
+
+    More than half of `wait`, at most `wait`, and such that the devices' polls spread evenly over time whatever
+    made them ask at once. Once more before a change of what is planned, spread over a part of `wait` before it:
+    what was cancelled late is then gone in time.
+    """
+    phase = (device_id.int & 0xFFFF) / 0x10000
+    half = wait / 2
+    after = half + half - (now.timestamp() - phase * half) % half
+    if change_at is not None:
+        rest = (change_at - now).total_seconds()
+        if rest < after:
+            lead = (0.1 + 0.4 * phase) * wait
+            after = rest - lead if rest > lead + 1 else rest * (0.5 + 0.3 * phase)
+    return max(min(LEAST_WAIT, int(wait)), ceil(after), 1)
+
+
+@lru_cache(maxsize=4)
+def _written_second(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def http_date(now: datetime) -> str:
+    """An instant as HTTP writes it."""
+    return _written_second(int(now.timestamp()))
+
+
+@lru_cache(maxsize=4096)
+def matches(if_none_match: str, digest: str) -> bool:
+    """Whether an If-None-Match header names the digest: a list, weak or not, or `*` (RFC 9110)."""
+    return any(star or tag == digest for tag, star in _ETAGS.findall(if_none_match))
+
+
+@lru_cache(maxsize=1024)
+def coding_for(accept_encoding: str) -> str:
+    """The best of br, gzip and identity that an Accept-Encoding header allows; identity when it allows none."""
+    weights: dict[str, float] = {}
+    for part in accept_encoding.lower().split(","):
+        name, _, parameters = part.partition(";")
+        weights[name.strip()] = _weight(parameters)
+    anything = weights.get("*", 0.0)
+    allowed = [coding for coding in _CODINGS if weights.get(coding, anything) > 0]
+    return max(allowed, key=lambda coding: (weights.get(coding, anything), -_CODINGS.index(coding)), default="identity")
+
+
+def _weight(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0

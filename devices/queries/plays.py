@@ -1,0 +1,70 @@
+"""Statements over reported plays and what they are judged by, apart from the campaigns' own rows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from devices.plays import Play, Verdict
+from playlists.ids import DeviceId, Digest
+from playlists.queries import Tx
+
+_LOCK = "SELECT cpm_micros FROM devices WHERE id = $1 FOR NO KEY UPDATE"
+_ANSWERED = "SELECT play_id FROM plays WHERE device_id = $1 AND play_id = ANY ($2::text[])"
+_GIVEN = """
+SELECT p.digest, g.device_id IS NOT NULL AS granted
+FROM playlists p LEFT JOIN grants g ON g.digest = p.digest AND g.device_id = $1
+WHERE p.digest = ANY ($2::text[])
+"""
+_RECORD = """
+INSERT INTO plays (device_id, play_id, campaign_id, creative_id, variant, digest, started_at, duration_ms, verdict,
+                   price_micros, charged_micros, received_at)
+SELECT $1, p.*, $2 FROM unnest($3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::timestamptz[],
+                               $9::integer[], $10::text[], $11::bigint[], $12::bigint[]) AS p
+"""
+
+
+class Judged(NamedTuple):
+    """A play with its verdict: begun at `started_at` by our clock, priced and charged in micros."""
+
+    play: Play
+    started_at: datetime
+    verdict: Verdict
+    price_micros: int
+    charged_micros: int
+
+
+async def lock_reporter(tx: Tx, device_id: DeviceId) -> int | None:
+    """The device's own CPM in micros, None where the network's counts; its reports now come one after the other."""
+    row = await tx.fetchrow(_LOCK, device_id)
+    return row["cpm_micros"] if row else None
+
+
+async def answered(tx: Tx, device_id: DeviceId, play_ids: Sequence[str]) -> set[str]:
+    """Those of the plays that had a verdict before."""
+    return {row["play_id"] for row in await tx.fetch(_ANSWERED, device_id, play_ids)}
+
+
+async def given(tx: Tx, device_id: DeviceId, digests: Sequence[Digest]) -> dict[Digest, bool]:
+    """Those of the playlists that there are, and whether they were given to the device."""
+    return {Digest(row["digest"]): row["granted"] for row in await tx.fetch(_GIVEN, device_id, digests)}
+
+
+async def record_plays(tx: Tx, device_id: DeviceId, judged: Sequence[Judged], now: datetime) -> None:
+    """Keep plays with their verdicts, each `play_id` once."""
+    if judged:
+        rows = [
+            (
+                p.play_id,
+                p.campaign_id,
+                p.creative_id,
+                p.variant,
+                p.digest,
+                began,
+                p.duration_ms,
+                verdict,
+                price,
+                charged,
+            )
+            for p, began, verdict, price, charged in judged
+        ]
+        await tx.execute(_RECORD, device_id, now, *(list(column) for column in zip(*rows, strict=True)))
