@@ -109,6 +109,14 @@ def test_what_is_parsed_is_written_as_it_came(begins: str, ends: str) -> None:
             [part("09:00", "12:00", ["sat"])], "Pacific/Apia", "2011-12-29T00:00Z", "2011-12-31T09:00Z",
             ["30T19:00-30T22:00"], id="the-day-after-a-skipped-day",
         ),
+        pytest.param(
+            [part("22:00", "21:00", ["thu"])], "Pacific/Apia", "2011-12-30T22:00Z", "2011-12-31T09:00Z",
+            ["30T22:00-31T07:00"], id="a-part-that-a-skipped-day-carries-on",
+        ),
+        pytest.param(
+            [part("00:00", "01:00", ["sun"])], "America/St_Johns", "2010-11-07T02:00Z", "2010-11-07T02:45Z",
+            ["07T02:30-07T02:45"], id="a-part-of-tomorrow-before-midnight-comes-twice",
+        ),
     ],
 )  # fmt: skip
 def test_windows(parts: list[Daypart], zone: str, begin: str, end: str, expected: list[str]) -> None:

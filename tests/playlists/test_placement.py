@@ -99,3 +99,10 @@ def test_a_horizon_of_another_length() -> None:
 )
 def test_a_slot_in_the_whole_window(hours: int, dayparts: tuple[Daypart, ...], longest_ms: int, found: bool) -> None:
     assert has_slot(BEGIN, BEGIN + hours * HOUR, dayparts, longest_ms, SCREEN) is found
+
+
+def test_the_slot_on_which_one_week_of_the_search_meets_the_next_is_found() -> None:
+    begin, sunday = BEGIN + timedelta(minutes=13, seconds=7), Daypart(frozenset({6}), 240, 245)
+    screen = replace(SCREEN, opening_hours=())
+    assert has_slot(begin, begin + timedelta(days=8), (sunday,), 300_000, screen)
+    assert not has_slot(begin, begin + timedelta(days=6), (sunday,), 300_000, screen)
