@@ -35,6 +35,7 @@ class DatabaseClock:
     def __init__(self) -> None:
         """Begin without knowing the time."""
         self._offset: timedelta | None = None
+        self._bounds: tuple[timedelta, timedelta] | None = None  # of the offset, by the last reading
         self._recent: deque[timedelta] = deque(maxlen=SAMPLES)
         self.jumped: timedelta | None = None  # the last jump seen, signed; what follows from one is decided elsewhere
 
@@ -59,10 +60,12 @@ class DatabaseClock:
         """Take in an instant of the database that was read between two readings of the monotonic clock (seconds)."""
         low = told - EPOCH - timedelta(seconds=heard)  # as if the reply had taken no time: never ahead
         high = told - EPOCH - timedelta(seconds=asked)
-        if self._offset is not None and not -JUMP <= low - self._offset <= JUMP + (high - low):
-            self.jumped = low - self._offset
+        before_low, before_high = self._bounds or (low, high)
+        if max(low - before_high, before_low - high) > JUMP:
+            self.jumped = low - before_low
             log.warning("database clock jumped", seconds=self.jumped.total_seconds())
             self._recent.clear()
+        self._bounds = low, high
         self._recent.append(low)
         # the best recent bound is the one whose reply was quickest, unless this reading proves it ahead
         best = max(self._recent)

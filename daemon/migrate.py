@@ -34,6 +34,10 @@ class MigrationError(Exception):
     """The database's schema and this program do not belong together."""
 
 
+class MayNotMigrate(MigrationError):
+    """The login may not change the schema, or not make the role; somebody else has to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One file of daemon/migrations."""
@@ -58,14 +62,18 @@ async def migrate(owner_url: str, app_url: str | None = None, role: str = "signa
     """Bring the schema up to date and return the names applied; instances that come at once take turns.
 
     `owner_url` owns the database and may create roles; the login of `app_url` is allowed to work as `role`. Raises
-    MigrationError when the schema is newer than the program or a file changed, DatabaseUnavailable when the server
-    cannot be reached or the turn of another takes too long, asyncpg's errors when a statement fails.
+    MigrationError when the schema is newer than the program or a file changed, MayNotMigrate when the login may not,
+    DatabaseUnavailable when the server cannot be reached or the turn of another takes too long, asyncpg's errors when
+    a statement fails.
     """
     async with _connected(owner_url) as connection:
         # asked again and again: to wait inside pg_advisory_lock() deadlocks with CREATE INDEX CONCURRENTLY
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.2)
-        return await _migrate(connection, app_url, role)
+        try:
+            return await _migrate(connection, app_url, role)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise MayNotMigrate(f"the schema needs the database's owner ([database] owner_url): {error}") from error
 
 
 async def owns(url: str) -> bool:

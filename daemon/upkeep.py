@@ -11,7 +11,7 @@ from daemon.campaigns.campaign import Status as CampaignStatus
 from daemon.clock import DatabaseClock
 from daemon.database import Database, DatabaseUnavailable
 from daemon.metrics import Metrics, precreate
-from daemon.migrate import migrate, owns, pending
+from daemon.migrate import MayNotMigrate, migrate, owns, pending
 from devices.delivery import Status as DeliveryStatus
 from devices.presence import Status as DeviceStatus
 from playlists.queries import Tx
@@ -48,7 +48,7 @@ async def prepare(database: Database, settings: DatabaseSettings, clock: Databas
                 log.info("schema ready")
                 return
             reason = f"waiting for {', '.join(missing)}"
-        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+        except (DatabaseUnavailable, MayNotMigrate, asyncpg.PostgresError) as error:
             reason = str(error)
         if reason != told:
             log.warning("schema not ready", reason=reason)

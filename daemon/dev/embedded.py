@@ -70,7 +70,7 @@ async def embedded_postgres(
             arguments = ["-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
             log.truncate(0)
             # fast shutdown both ways: clients are cut off, the data is left clean
-            async with child(_postgres_program("postgres"), arguments, log, user, signal.SIGINT) as process:
+            async with child(postgres_program("postgres"), arguments, log, user, signal.SIGINT) as process:
                 url = f"postgresql://{OWNER}:{quote(password)}@127.0.0.1:{port_to_try}/"
                 if await _answers(process, url, log):
                     yield url + DATABASE
@@ -176,7 +176,7 @@ async def _initdb(folder: Path, data: Path, user: str) -> None:
         "--no-instructions",
     ]
     with tempfile.TemporaryFile() as log:
-        async with child(_postgres_program("initdb"), arguments, log, user, signal.SIGKILL) as process:
+        async with child(postgres_program("initdb"), arguments, log, user, signal.SIGKILL) as process:
             if await process.wait() != 0:
                 raise EmbeddedError(f"initdb failed in {fresh}{tail(log)}")
     await anyio.to_thread.run_sync(os.sync)
@@ -275,7 +275,8 @@ def _ports(wanted: int | None) -> Iterator[int]:
         yield port
 
 
-def _postgres_program(name: str) -> Path:
+def postgres_program(name: str) -> Path:
+    """Where a program of the embedded PostgreSQL lies, such as `pg_dump`."""
     return _package_folder("embedded_postgres", "embedded-postgres", "--database-url") / "pginstall" / "bin" / name
 
 
