@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 import structlog
 
-from daemon import distribute
 from daemon.announce import announce
 from daemon.campaigns import lifecycle
-from daemon.campaigns.campaign import Reason
+from daemon.campaigns.campaign import Reason, TransitionType
 from daemon.campaigns.events import Transition
 from daemon.campaigns.lifecycle import Change
 from daemon.campaigns.queries import due
+from daemon.campaigns.queries.distribution import claim_to_distribute
 from daemon.clock import Clock
 from daemon.database import DatabaseUnavailable, transient
+from daemon.distribute import distribute, distribute_due
 from daemon.metrics import Metrics
 from playlists.ids import CampaignId
 from playlists.queries import Tx
@@ -107,7 +108,7 @@ async def _sorted_out(change: Change, ground: Ground, now: datetime) -> int:
     """The same batch halved until the bad rows stand alone: those are noted, the others go through."""
     rules = ground.rules
     async with ground.begin() as tx:
-        ids = await due.claim(tx, change.claim, now, rules.batch)
+        ids = await change.claim(tx, now, rules.batch)
         transitions, bad = await _halved(tx, change, ids, now, rules)
         stuck = []
         for campaign_id, error in bad:
@@ -163,15 +164,33 @@ async def _noted(
 
 
 async def _distribute(ground: Ground) -> None:
-    rules = ground.rules
-    while True:
+    await drain((_distribution(ground.rules.lead),), ground)
+
+
+def _distribution(lead: timedelta) -> Change:
+    async def due_now(tx: Tx, now: datetime, limit: int, _: timedelta) -> list[Transition]:
+        return await distribute_due(tx, now, lead, limit)
+
+    async def these(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
+        return await distribute(tx, ids, now, lead)
+
+    async def claim(tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
+        return [CampaignId(row["id"]) for row in await claim_to_distribute(tx, now, lead, limit)]
+
+    return Change(TransitionType.CONTENT_DISTRIBUTED, due_now, these, claim)
+
+
+def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition]]]) -> Step:
+    """A step that is one transaction of `work(tx, now)`, its transitions announced."""
+
+    async def run(ground: Ground) -> None:
         now = ground.clock.now()
         async with ground.begin() as tx:
-            transitions = await distribute.distribute_due(tx, now, rules.lead, rules.batch)
+            transitions = await work(tx, now)
             await announce(tx, transitions, now)
         ground.report(transitions)
-        if len(transitions) < rules.batch:
-            return
+
+    return Step(name, run)
 
 
 # Ends beat starts at the same instant; what starts past its end completes with it.

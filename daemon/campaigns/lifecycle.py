@@ -7,6 +7,7 @@ else holds) and once over given campaigns. Whichever instance runs it, and howev
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
 from daemon.campaigns.draft import zulu
@@ -20,16 +21,17 @@ ACTOR = "signaged"  # of what nobody asked for
 
 DueStep = Callable[[Tx, datetime, int, timedelta], Awaitable[list[Transition]]]
 TheseStep = Callable[[Tx, Sequence[CampaignId], datetime, timedelta], Awaitable[list[Transition]]]
+Claim = Callable[[Tx, datetime, int], Awaitable[list[CampaignId]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that time does: over what is due, over given campaigns, and the claim that finds those."""
+    """One thing that time does: over what is due, over given campaigns, and the lock on what is due."""
 
     kind: TransitionType
     due: DueStep
     these: TheseStep
-    claim: str
+    claim: Claim
 
 
 async def complete_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Transition]:
@@ -94,10 +96,10 @@ async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta 
     return [_settled(row, now) for row in await due.settle(tx, ids, now)]
 
 
-COMPLETE = Change(TransitionType.COMPLETED, complete_due, complete, due.CLAIM_TO_COMPLETE)
-START = Change(TransitionType.STARTED, start_due, start, due.CLAIM_TO_START)
-MISS = Change(TransitionType.MISSED, miss_due, miss, due.CLAIM_TO_MISS)
-SETTLE = Change(TransitionType.SETTLED, settle_due, settle, due.CLAIM_TO_SETTLE)
+COMPLETE = Change(TransitionType.COMPLETED, complete_due, complete, partial(due.claim, due.CLAIM_TO_COMPLETE))
+START = Change(TransitionType.STARTED, start_due, start, partial(due.claim, due.CLAIM_TO_START))
+MISS = Change(TransitionType.MISSED, miss_due, miss, partial(due.claim, due.CLAIM_TO_MISS))
+SETTLE = Change(TransitionType.SETTLED, settle_due, settle, partial(due.claim, due.CLAIM_TO_SETTLE))
 
 
 async def fail(

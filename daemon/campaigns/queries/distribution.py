@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
-_DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND start_at <= $1 + $2::interval AND end_at > $1
-  AND (retry_at IS NULL OR retry_at <= $1)"""
+_DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE')
+  AND start_at <= $1::timestamptz + $2::interval AND end_at > $1 AND (retry_at IS NULL OR retry_at <= $1)"""
 # Not before somebody let it: booked, approved or resumed within the lead, or started by hand.
 _DUE_AT = """(
     SELECT greatest(c.start_at - $2::interval, c.submitted_at, max(t.executed_at)) FROM transitions t

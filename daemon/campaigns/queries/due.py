@@ -181,7 +181,7 @@ CLAIM_TO_MISS = _claim(TO_MISS, "start_at")
 CLAIM_TO_SETTLE = _claim(TO_SETTLE, "settle_at")
 
 
-async def claim(tx: Tx, statement: str, now: datetime, limit: int) -> list[CampaignId]:
+async def claim(statement: str, tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
     """Lock up to `limit` due campaigns by one of the CLAIM statements and change nothing yet."""
     return [CampaignId(row["id"]) for row in await tx.fetch(statement, now, limit)]
 
@@ -189,7 +189,7 @@ async def claim(tx: Tx, statement: str, now: datetime, limit: int) -> list[Campa
 FAIL = f"""
 WITH failed AS (
     UPDATE campaigns c
-    SET status = 'FAILED', status_reason = $3, status_note = $4, settle_at = $1 + $5::interval, attempts = 0,
+    SET status = 'FAILED', status_reason = $3, status_note = $4, settle_at = $1::timestamptz + $5::interval, attempts = 0,
         retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
     WHERE c.id = ANY($2::uuid[]) AND c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
     RETURNING c.*, old.status AS from_status
@@ -210,7 +210,8 @@ async def fail(
 
 
 NOTE_ATTEMPT = """
-UPDATE campaigns SET attempts = least(attempts + 1, 1000), retry_at = $2 + ($3::interval[])[least(attempts + 1, $4)]
+UPDATE campaigns
+SET attempts = least(attempts + 1, 1000), retry_at = $2::timestamptz + ($3::interval[])[least(attempts + 1, $4)]
 WHERE id = $1 RETURNING attempts, status"""
 
 
@@ -250,7 +251,7 @@ LOG_UNMOVED = f"""
 WITH noted AS (
     UPDATE campaigns c SET sequence = c.sequence + 1
     FROM unnest($2::uuid[], $3::timestamptz[]) AS n (id, due_at)
-    WHERE c.id = n.id
+    WHERE c.id = n.id AND c.id = ANY($2::uuid[])
     RETURNING c.*, n.due_at
 ), logged AS (
     {_LOG}
@@ -268,17 +269,21 @@ async def log_unmoved(
     return await tx.fetch(LOG_UNMOVED, now, ids, due_ats, kind)
 
 
-# The earliest instant of each kind that is still to come, or at which what is due now may be tried (again).
-_NEXT = """least(
-    (SELECT min({at}) FROM (SELECT {at} FROM campaigns WHERE {state} AND {at} > $1 ORDER BY {at} LIMIT 1) ahead),
-    (SELECT min(greatest({at}, retry_at))
-     FROM (SELECT {at}, retry_at FROM campaigns WHERE {state} AND {at} <= $1 ORDER BY {at} LIMIT 1000) late))"""
+def _next(at: str, state: str, lead: str = "") -> str:
+    """The earliest instant that is still to come, or at which what is due already may be tried (again)."""
+    due, now = (f"{at} - {lead}", f"$1::timestamptz + {lead}") if lead else (at, "$1")
+    return f"""least(
+    (SELECT min({due}) FROM (SELECT {at} FROM campaigns WHERE {state} AND {at} > {now} ORDER BY {at} LIMIT 1) ahead),
+    (SELECT min(greatest({due}, retry_at))
+     FROM (SELECT {at}, retry_at FROM campaigns WHERE {state} AND {at} <= {now} ORDER BY {at} LIMIT 1000) late))"""  # noqa: S608 - constants
+
+
+_UNDISTRIBUTED = "distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND end_at > $1"
 NEXT_DUE = f"""
-SELECT {_NEXT.format(at="end_at", state="status IN ('ACTIVE', 'PAUSED')")} AS complete,
-       {_NEXT.format(at="start_at", state="status = 'SCHEDULED'")} AS start,
-       {_NEXT.format(at="settle_at", state=_UNSETTLED)} AS settle,
-       (SELECT min(start_at) - $2::interval FROM campaigns
-        WHERE distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE')) AS distribute"""  # noqa: S608 - constants
+SELECT {_next("end_at", "status IN ('ACTIVE', 'PAUSED')")} AS complete,
+       {_next("start_at", "status = 'SCHEDULED'")} AS start,
+       {_next("settle_at", _UNSETTLED)} AS settle,
+       {_next("start_at", _UNDISTRIBUTED, "$2::interval")} AS distribute"""
 
 
 async def next_due(tx: Tx, now: datetime, lead: timedelta) -> Row:

@@ -1,0 +1,58 @@
+"""What a tick does last: screens that are ready, devices that came or went, and what is kept no longer."""
+
+from datetime import datetime, timedelta
+
+from daemon.campaigns.events import Transition
+from daemon.outbox import queries as outbox
+from daemon.outbox.message import device_message
+from daemon.readiness import ready_due
+from daemon.tick import Step, once
+from devices.queries.presence import announce_changes
+from playlists.queries import Tx
+
+PORTION = 1000
+
+FORGET_KEYS = """
+DELETE FROM idempotency_keys WHERE (token_id, method, path, key) IN (
+    SELECT token_id, method, path, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
+)"""
+
+
+def steps(ready_percent: int, patience: timedelta, keys_kept: timedelta) -> tuple[Step, ...]:
+    """The steps that follow a campaign's life in a tick.
+
+    `ready_percent` of an audience make a campaign ready, `patience` is the silence after which a device is offline,
+    `keys_kept` how long an idempotency key counts.
+    """
+
+    async def ready(tx: Tx, now: datetime) -> list[Transition]:
+        return await ready_due(tx, now, ready_percent)
+
+    async def presence(tx: Tx, now: datetime) -> list[Transition]:
+        await announce_presence(tx, patience, now)
+        return []
+
+    async def keys(tx: Tx, now: datetime) -> list[Transition]:
+        await tx.execute(FORGET_KEYS, now - keys_kept, PORTION)
+        return []
+
+    return once("readiness", ready), once("presence", presence), once("idempotency", keys)
+
+
+async def announce_presence(tx: Tx, patience: timedelta, now: datetime) -> int:
+    """Owe the world `device.online` and `device.offline` of devices that came or went; says how many."""
+    changed = await announce_changes(tx, patience, PORTION)
+    messages = [
+        device_message(
+            change.device_id,
+            change.number,
+            "device.online" if change.online else "device.offline",
+            now,
+            f"{change.device_id}/{change.number}",
+            {"last_seen_at": change.last_seen_at},
+        )
+        for change in changed
+    ]
+    if messages:
+        await outbox.append(tx, messages, now)
+    return len(messages)

@@ -1,0 +1,252 @@
+"""The ordered steps of a tick on a real database: once, in sets, whoever else runs and whatever is broken."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+import asyncpg
+import prometheus_client
+import pytest
+
+from daemon.campaigns.events import Transition
+from daemon.campaigns.money import micros
+from daemon.campaigns.queries import due
+from daemon.database import set_codecs
+from daemon.metrics import Metrics
+from daemon.tick import LIFE, Ground, Rules, Step, tick
+from playlists.ids import CampaignId, TenantId
+from playlists.queries import Tx
+from tests.daemon.campaigns import world
+from tests.daemon.campaigns.world import HOUR, NOW, column, log_of
+from tests.doubles import FakeClock
+
+START, END = NOW + 48 * HOUR, NOW + 72 * HOUR
+SETTLED = END + timedelta(minutes=5)
+RULES = Rules(
+    batch=3,
+    retries=(timedelta(seconds=5), timedelta(seconds=10), timedelta(seconds=20)),
+    settle_after=timedelta(minutes=5),
+    lead=timedelta(hours=24),
+)
+
+
+class Ticking:
+    """Ticks on one connection at any instant, and what they reported."""
+
+    def __init__(self, tx: Tx, rules: Rules = RULES) -> None:
+        self.clock = FakeClock(NOW)
+        self.reported: list[Transition] = []
+        self.metrics = Metrics.create(prometheus_client.CollectorRegistry())
+
+        @asynccontextmanager
+        async def begin() -> AsyncIterator[Tx]:
+            async with tx.transaction():
+                yield tx
+
+        self.ground = Ground(begin, self.clock, self.metrics, rules, self.reported.extend)
+
+    async def at(self, now: datetime, steps: Sequence[Step] = LIFE) -> list[str]:
+        """Tick at an instant and give the types of what happened."""
+        self.clock.instant = now
+        self.reported.clear()
+        self.good = await tick(self.ground, steps)
+        return [transition.type for transition in self.reported]
+
+    def failures(self, step: str) -> float:
+        value: float = self.metrics.step_failures_total.labels(step)._value.get()
+        return value
+
+
+@pytest.fixture
+def ticking(connection: Tx) -> Ticking:
+    return Ticking(connection)
+
+
+async def booked(tx: Tx, count: int) -> tuple[TenantId, list[CampaignId]]:
+    tenant_id = await world.tenant(tx, running_limit=count)
+    await world.device(tx)
+    return tenant_id, [await world.submitted(tx, tenant_id) for _ in range(count)]
+
+
+async def test_a_life_in_order(connection: Tx, ticking: Ticking) -> None:
+    tenant_id, [campaign_id] = await booked(connection, 1)
+    assert await ticking.at(START - RULES.lead - timedelta(microseconds=1)) == []
+    assert await ticking.at(START - RULES.lead) == ["content.distributed"]
+    assert await ticking.at(START - timedelta(microseconds=1)) == []
+    assert await ticking.at(START) == ["started"]
+    assert await ticking.at(END - timedelta(microseconds=1)) == []
+    assert await ticking.at(END + timedelta(seconds=2)) == ["completed"]
+    [completed] = ticking.reported
+    assert (completed.due_at, completed.lateness_ms, completed.started_at) == (END, 2000, START)
+    assert await ticking.at(SETTLED) == ["settled"]
+    [settled] = ticking.reported
+    assert (settled.due_at, settled.moved) == (SETTLED, {"released": "100.00", "spent": "0.00", "impressions": 0})
+    assert await ticking.at(SETTLED + HOUR) == []
+    assert await log_of(connection, campaign_id) == [
+        ("created", None, "DRAFT"),
+        ("scheduled", "DRAFT", "SCHEDULED"),
+        ("content.distributed", "SCHEDULED", "SCHEDULED"),
+        ("started", "SCHEDULED", "ACTIVE"),
+        ("completed", "ACTIVE", "COMPLETED"),
+        ("settled", "COMPLETED", "COMPLETED"),
+    ]
+    assert await connection.fetchval("SELECT available_micros FROM tenants WHERE id = $1", tenant_id) == micros(
+        "10000.00"
+    )
+    sequences = await connection.fetch("SELECT sequence FROM outbox WHERE key = $1 ORDER BY id", campaign_id)
+    assert [row["sequence"] for row in sequences] == [3, 4, 5, 6]
+    assert await connection.fetchval("SELECT array_agg(kind ORDER BY id) FROM mails") == ["started", "completed"]
+
+
+async def test_downtime_is_caught_up_in_one_tick(connection: Tx, ticking: Ticking) -> None:
+    _, [missed, unseen, running] = await booked(connection, 3)
+    await connection.execute("UPDATE campaigns SET distributed_at = $2 WHERE id = $1", unseen, NOW)
+    await connection.execute(
+        "UPDATE campaigns SET end_at = $2, distributed_at = $3 WHERE id = $1", running, END + 48 * HOUR, NOW
+    )
+    types = await ticking.at(END + HOUR)
+    assert sorted(types) == ["completed", "missed", "settled", "started", "started"]
+    assert await column(connection, missed, "(status, settled_at, held_micros)") == ("MISSED", END + HOUR, 0)
+    assert [kind for kind, _, _ in await log_of(connection, unseen)][-3:] == ["started", "completed", "settled"]
+    assert await column(connection, running, "(status, activated_at)") == ("ACTIVE", END + HOUR)
+
+
+async def test_settle_after_zero_settles_in_the_same_tick(connection: Tx) -> None:
+    ticking = Ticking(connection, Rules(10, RULES.retries, timedelta(), RULES.lead))
+    await booked(connection, 1)
+    await ticking.at(START)
+    assert await ticking.at(END) == ["completed", "settled"]
+
+
+async def test_ends_come_before_starts_at_one_instant(connection: Tx, ticking: Ticking) -> None:
+    _, [first, second] = await booked(connection, 2)
+    await connection.execute(
+        "UPDATE campaigns SET start_at = $2, end_at = $3, distributed_at = $4 WHERE id = $1",
+        second,
+        END,
+        END + HOUR,
+        NOW,
+    )
+    await ticking.at(START)
+    assert await ticking.at(END) == ["completed", "started"]
+    assert [transition.campaign_id for transition in ticking.reported] == [first, second]
+
+
+async def test_two_tickers_at_once_do_everything_once(owner_connection: Tx, database_url: str) -> None:
+    tenant_id, campaigns = await booked(owner_connection, 40)
+    rivals = [await asyncpg.connect(database_url) for _ in range(3)]
+    try:
+        for rival in rivals:
+            await set_codecs(rival)
+        tickers = [Ticking(rival, Rules(7, RULES.retries, RULES.settle_after, RULES.lead)) for rival in rivals]
+        for now in (START, END, SETTLED):
+            types = await asyncio.gather(*(ticker.at(now) for ticker in tickers))
+            assert all(ticker.good for ticker in tickers)
+            assert sum(map(len, types)) == 40 * (2 if now == START else 1)  # starts bring the distribution with them
+    finally:
+        for rival in rivals:
+            rival.terminate()
+    counted = await owner_connection.fetch("SELECT campaign_id, max(sequence), count(*) FROM transitions GROUP BY 1")
+    assert [tuple(row)[1:] for row in counted] == [(6, 6)] * 40
+    assert await owner_connection.fetchval("SELECT count(DISTINCT (key, sequence)) FROM outbox") == 40 * 4
+    available = await owner_connection.fetchval("SELECT available_micros FROM tenants WHERE id = $1", tenant_id)
+    assert available == micros("10000.00")
+    assert len(campaigns) == 40
+
+
+SPOIL = """
+CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'a bad row' USING ERRCODE = 'XX001'; END $$;
+CREATE TRIGGER spoil BEFORE UPDATE ON campaigns FOR EACH ROW WHEN (OLD.name = 'Bad' AND {when}) EXECUTE FUNCTION spoil()
+"""
+
+
+async def test_a_bad_row_is_retried_alone_and_fails_after_three_retries(owner_connection: Tx) -> None:
+    ticking = Ticking(owner_connection)
+    tenant_id, good = await booked(owner_connection, 9)
+    await owner_connection.execute("UPDATE tenants SET running_limit = 10")
+    bad = await world.submitted(owner_connection, tenant_id, name="Bad")
+    await owner_connection.execute(SPOIL.format(when="NEW.status = 'ACTIVE'"))
+    assert (await ticking.at(START)).count("started") == 9
+    assert ticking.good
+    for campaign_id in good:
+        assert await column(owner_connection, campaign_id, "status") == "ACTIVE"
+    at, last = START, []
+    for attempt, pause in enumerate((5, 10, 20), 1):
+        assert await column(owner_connection, bad, "(attempts, retry_at)") == (attempt, at + timedelta(seconds=pause))
+        at += timedelta(seconds=pause)
+        assert await ticking.at(at - timedelta(seconds=1)) == []
+        last = await ticking.at(at)
+    assert last == ["failed"]
+    assert ticking.reported[0].reason == "TRANSITION_FAILED"
+    assert await column(owner_connection, bad, "(status, settle_at)") == ("FAILED", at + RULES.settle_after)
+    assert await ticking.at(at + RULES.settle_after) == ["settled"]
+
+
+async def test_a_row_that_cannot_even_be_noted_stops_nobody(owner_connection: Tx) -> None:
+    ticking = Ticking(owner_connection)
+    tenant_id, _ = await booked(owner_connection, 4)
+    await owner_connection.execute("UPDATE tenants SET running_limit = 10")
+    await world.submitted(owner_connection, tenant_id, name="Bad")
+    await owner_connection.execute(SPOIL.format(when="true"))
+    assert (await ticking.at(START)).count("started") == 4
+    assert not ticking.good
+    assert ticking.failures("start") == 1
+
+
+async def test_a_failing_step_does_not_stop_the_next(connection: Tx, ticking: Ticking) -> None:
+    await booked(connection, 1)
+
+    async def broken(_: Ground) -> None:
+        raise RuntimeError("broken")
+
+    assert "started" in await ticking.at(START, (Step("broken", broken), *LIFE))
+    assert not ticking.good
+    assert ticking.failures("broken") == 1
+
+
+PLANNED = {
+    "campaigns_to_complete": due.COMPLETE_DUE,
+    "campaigns_to_start": due.START_DUE,
+    "campaigns_to_settle": due.SETTLE_DUE,
+}
+ARGUMENTS = {
+    due.COMPLETE_DUE: f"'{END}', 1000, '5 min'",
+    due.START_DUE: f"'{START}', 1000, NULL, 'signaged', NULL, '[]'",
+    due.SETTLE_DUE: f"'{SETTLED}', 1000",
+}
+
+
+@pytest.mark.parametrize("rows", [50, 20_000])
+async def test_due_rows_are_found_and_changed_by_index(owner_connection: Tx, rows: int) -> None:
+    """Never by reading the table or a whole index, whatever its size; on ten rows nobody would mind."""
+    _, [campaign_id] = await booked(owner_connection, 1)
+    await owner_connection.execute(
+        """INSERT INTO campaigns (tenant_id, name, channel, timezone, start_at, end_at, tzdata_version, budget_micros,
+                                  held_micros, status, activated_at, completed_at, settle_at, correlation_id,
+                                  created_by, created_at, updated_at)
+           SELECT tenant_id, 'Copy ' || n, channel, timezone, start_at + n * interval '1 s',
+                  end_at + n * interval '1 s', tzdata_version, budget_micros, budget_micros, s.status,
+                  CASE WHEN s.status <> 'SCHEDULED' THEN start_at END, CASE WHEN s.status = 'COMPLETED' THEN end_at END,
+                  CASE WHEN s.status = 'COMPLETED' THEN end_at + n * interval '1 s' END, correlation_id, created_by,
+                  created_at, updated_at
+           FROM campaigns, generate_series(1, $2::int) n,
+                LATERAL (SELECT (ARRAY['SCHEDULED', 'ACTIVE', 'COMPLETED'])[n % 3 + 1]) s (status)
+           WHERE id = $1""",
+        campaign_id,
+        rows,
+    )
+    await owner_connection.execute("ANALYZE campaigns")
+    for index, statement in PLANNED.items():
+        name = f"statement_{index}"
+        await owner_connection.execute(f"PREPARE {name} AS {statement}")
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await owner_connection.execute(f"SET plan_cache_mode = {mode}")
+            lines = await owner_connection.fetch(f"EXPLAIN EXECUTE {name} ({ARGUMENTS[statement]})")
+            plan = "\n".join(row[0] for row in lines)
+            if rows > 1000:
+                assert f"using {index} on campaigns" in plan, plan
+                assert "campaigns_pkey on campaigns c" in plan, plan
+                assert "Seq Scan on campaigns" not in plan, plan
+                assert "Hash Join" not in plan.split("CTE logged")[0].split("CTE paid")[0], plan
