@@ -28,7 +28,7 @@ def _these(state: str) -> str:
     ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constants of this module
 
 
-_LOG = """INSERT INTO transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
+_LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
                              changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
 
 _COMPLETE = """
@@ -42,7 +42,7 @@ completed AS (
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.start_at,
               c.end_at, c.activated_at, c.total_recipients, c.correlation_id
 ), logged AS (
-    {log}
+    INSERT INTO {log}
     SELECT id, sequence, occurrence, tenant_id, 'completed', from_status, 'COMPLETED', NULL, '[]', '{{}}', end_at, $1,
            total_recipients, 'signaged', correlation_id
     FROM completed
@@ -63,7 +63,7 @@ started AS (
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, c.start_at, c.end_at,
               c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id
 ), logged AS (
-    {log}
+    INSERT INTO {log}
     SELECT id, sequence, occurrence, tenant_id, 'started', 'SCHEDULED', 'ACTIVE', $3, $6::jsonb, '{{}}', start_at, $1,
            total_recipients, $4, correlation_id
     FROM started
@@ -91,7 +91,7 @@ _RELEASED = """, wallets AS MATERIALIZED (
     FROM (SELECT tenant_id, sum(amount)::bigint AS amount FROM released WHERE amount > 0 GROUP BY tenant_id) r
     WHERE t.id = r.tenant_id AND t.id = ANY (ARRAY(SELECT tenant_id FROM due))
 ), logged AS (
-    {log}
+    INSERT INTO {log}
     SELECT id, sequence, occurrence, tenant_id, {log_values}, $1, total_recipients, 'signaged', correlation_id
     FROM released
 )
@@ -194,7 +194,7 @@ WITH failed AS (
     WHERE c.id = ANY($2::uuid[]) AND c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
     RETURNING c.*, old.status AS from_status
 ), logged AS (
-    {_LOG}
+    INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'failed', from_status, 'FAILED', $3, '[]', '{{}}', $1, $1,
            total_recipients, 'signaged', correlation_id
     FROM failed
@@ -234,7 +234,7 @@ WITH exhausted AS (
 ), paused AS (
     INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, 'BUDGET_EXHAUSTED', $1 FROM exhausted
 ), logged AS (
-    {_LOG}
+    INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', 'BUDGET_EXHAUSTED', '[]', '{{}}', $1,
            $1, total_recipients, 'signaged', correlation_id
     FROM exhausted
@@ -254,7 +254,7 @@ WITH noted AS (
     WHERE c.id = n.id AND c.id = ANY($2::uuid[])
     RETURNING c.*, n.due_at
 ), logged AS (
-    {_LOG}
+    INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, $4, status, status, NULL, '[]', '{{}}', due_at, $1,
            total_recipients, 'signaged', correlation_id
     FROM noted
