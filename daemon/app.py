@@ -2,9 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 
 import anyio
@@ -13,14 +15,32 @@ import structlog
 from aiohttp import web
 
 from config.settings import Address, Settings
-from daemon.clock import DatabaseClock
+from daemon import announce, chores, planner, ticker
+from daemon.campaigns.events import Transition
+from daemon.clock import Clock, DatabaseClock
 from daemon.database import Database
+from daemon.feed import Feed
+from daemon.feed import run as follow
+from daemon.limits import booking_limits, tenant_defaults
+from daemon.media import MediaFolder
 from daemon.metrics import Metrics
 from daemon.migrate import MigrationError
+from daemon.notices import mailer
 from daemon.outbox import relay
+from daemon.sightings import Sightings
+from daemon.sightings import run as write_sightings
+from daemon.tick import LIFE, Rules
 from daemon.upkeep import count, keep_time, prepare
-from daemon.watchdog import Heartbeats, Systemd, feed, measure_lag
-from daemon.web import ops
+from daemon.watchdog import Heartbeats, Systemd, measure_lag
+from daemon.watchdog import feed as feed_watchdog
+from daemon.web import ops, server
+from daemon.web.delivered import Deliveries
+from daemon.web.keys import Keys
+from daemon.web.operations import Platform
+from daemon.web.screens import Rhythm, Screens
+from daemon.web.screens import register as register_screens
+from devices import presence
+from devices.contents import Library
 from playlists.localtime import tzdata_version
 
 log = structlog.get_logger("daemon.app")
@@ -45,6 +65,21 @@ class Addresses:
     ops: Address
 
 
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """What loops wait on beside their timers: something was committed that may be theirs."""
+
+    ticker: asyncio.Event = field(default_factory=asyncio.Event)
+    planner: asyncio.Event = field(default_factory=asyncio.Event)
+    relay: asyncio.Event = field(default_factory=asyncio.Event)
+    mailer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def all(self) -> None:
+        """Wake them: to look costs a statement each."""
+        for event in (self.ticker, self.planner, self.relay, self.mailer):
+            event.set()
+
+
 @dataclass(slots=True)
 class Life:
     """What the loops share: the wish to stop, the schema to wait for, and the exit code of the first that died."""
@@ -54,7 +89,9 @@ class Life:
     code: int = OK
 
 
-async def run(settings: Settings, stop: asyncio.Event, answering: Callable[[Addresses], None] | None = None) -> int:
+async def run(  # noqa: PLR0915 - the composition root is one straight line
+    settings: Settings, stop: asyncio.Event, answering: Callable[[Addresses], None] | None = None
+) -> int:
     """Run the daemon until `stop` is set and return the exit code: 0, 70 when a loop died, 78 for a foreign schema.
 
     PostgreSQL, Kafka and SMTP may be absent at any time. `answering` is told the addresses as soon as they answer.
@@ -64,13 +101,19 @@ async def run(settings: Settings, stop: asyncio.Event, answering: Callable[[Addr
     registry, metrics = _metrics()
     systemd, heartbeats = Systemd.of(os.environ), Heartbeats()
     clock = DatabaseClock()
-    to_relay = asyncio.Event()
+    wakes = Wakes()
+    sightings = Sightings()
+    patience = presence.patience(settings.devices.poll_after, settings.devices.heartbeat)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings.database))
+        feed = Feed(database)
         probes = ops.Probes(registry, metrics, heartbeats, _conditions(database, clock))
         ops_at = await stack.enter_async_context(serve("ops", ops.application(probes), settings.ops.listen))
         callers = await stack.enter_async_context(AsyncExitStack())
-        http_at = await callers.enter_async_context(serve("http", web.Application(), settings.http.listen))
+        platform = _platform(settings, database, clock, metrics, wakes.all)
+        screens = _screens(settings, platform, feed, sightings)
+        api = server.application(platform, [partial(register_screens, screens=screens, folder=platform.media)])
+        http_at = await callers.enter_async_context(serve("http", api, settings.http.listen))
         async with anyio.create_task_group() as loops:
 
             def loop(name: str, function: Loop, *arguments: object) -> None:
@@ -82,12 +125,30 @@ async def run(settings: Settings, stop: asyncio.Event, answering: Callable[[Addr
             def beat(name: str) -> Callable[[], None]:
                 return heartbeats.register(name, FRESH)
 
+            def committed(transitions: Sequence[Transition]) -> None:
+                announce.report(transitions, metrics, log)
+                wakes.all()
+
+            ground = database, clock, metrics
+            steps = (
+                *LIFE,
+                *chores.steps(settings.distribution.ready_threshold, patience, settings.retention.idempotency),
+            )
+            recheck, ready_percent = settings.ticker.recheck, settings.distribution.ready_threshold
             loop("prepare", _prepare, life, database, settings, clock)
-            loop("clock", keep_time, database, clock, metrics, beat("clock"))
+            loop("clock", keep_time, *ground, beat("clock"))
             loop("lag", measure_lag, metrics.loop_lag_seconds)
-            loop("watchdog", feed, systemd, heartbeats)
+            loop("watchdog", feed_watchdog, systemd, heartbeats)
             loop_when_prepared("count", count, database, metrics)
-            loop_when_prepared("relay", relay.run, database, clock, metrics, settings.kafka, to_relay, beat("relay"))
+            loop_when_prepared(
+                "ticker", ticker.run, *ground, _rules(settings), recheck, committed, wakes.ticker, beat("ticker"), steps
+            )
+            loop_when_prepared("planner", planner.run, *ground, beat("planner"), wakes.planner)
+            loop_when_prepared("feed", follow, feed, database, clock, beat("feed"))
+            loop_when_prepared("sightings", write_sightings, sightings, *ground, ready_percent, beat("sightings"))
+            loop_when_prepared("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"))
+            if settings.notices.enabled:
+                loop_when_prepared("mailer", mailer.run, *ground, settings.smtp, wakes.mailer, beat("mailer"))
 
             if answering:
                 answering(Addresses(http_at, ops_at))
@@ -101,6 +162,56 @@ async def run(settings: Settings, stop: asyncio.Event, answering: Callable[[Addr
     return life.code
 
 
+def _platform(
+    settings: Settings, database: Database, clock: Clock, metrics: Metrics, woken: Callable[[], None]
+) -> Platform:
+    return Platform(
+        database=database,
+        clock=clock,
+        metrics=metrics,
+        media=MediaFolder(settings.media.folder),
+        limits=booking_limits(settings),
+        defaults=tenant_defaults(settings),
+        patience=presence.patience(settings.devices.poll_after, settings.devices.heartbeat),
+        lead=settings.distribution.lead,
+        activation_life=timedelta(days=settings.devices.activation_days),
+        rotation_overlap=settings.devices.rotation_overlap,
+        max_media_bytes=settings.media.max_bytes,
+        max_body_bytes=settings.http.max_body_bytes,
+        version=version("signaged"),
+        woken=woken,
+    )
+
+
+def _screens(settings: Settings, platform: Platform, feed: Feed, sightings: Sightings) -> Screens:
+    return Screens(
+        database=platform.database,
+        clock=platform.clock,
+        metrics=platform.metrics,
+        feed=feed,
+        sightings=sightings,
+        library=Library(),
+        deliveries=Deliveries(sightings),
+        keys=Keys(feed, platform.database, platform.clock),
+        rhythm=Rhythm(
+            settings.devices.poll_after,
+            settings.devices.heartbeat,
+            settings.money.default_cpm_micros,
+            settings.http.max_body_bytes,
+        ),
+        woken=platform.woken,
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        batch=settings.ticker.batch,
+        retries=settings.ticker.retries,
+        settle_after=settings.plays.settle_after,
+        lead=settings.distribution.lead,
+    )
+
+
 def _metrics() -> tuple[prometheus_client.CollectorRegistry, Metrics]:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
     registry = prometheus_client.CollectorRegistry()
@@ -109,6 +220,7 @@ def _metrics() -> tuple[prometheus_client.CollectorRegistry, Metrics]:
     metrics = Metrics.create(registry)
     metrics.build_info.labels(version("signaged")).set(1)
     metrics.tzdata_info.labels(tzdata_version()).set(1)
+    announce.enumerate_children(metrics)
     return registry, metrics
 
 
