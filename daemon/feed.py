@@ -1,6 +1,7 @@
 """What polls are answered from: all device tokens and screens in memory, following the database."""
 
 import asyncio
+import gc
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
@@ -26,7 +27,7 @@ ROWS_AT_ONCE = 1_000  # taken in before others have the loop
 BODIES_AT_ONCE = 20
 LOAD_SECONDS = 60.0  # for a first reading of a million devices
 LET_GO_EVERY = timedelta(minutes=10)
-_NEVER: array[int] = array("q")
+_NEVER: "array[int]" = array("q")
 
 
 class TokenEntry(NamedTuple):
@@ -199,7 +200,10 @@ async def _follow(feed: Feed, connection: Connection, clock: Clock, beat: Callab
     while True:
         beat()
         told.clear()
+        first = not feed.loaded.is_set()
         await feed.refresh(connection)
+        if first:
+            gc.freeze()  # what was read stays: a full collection need not walk through a million entries
         if clock.now() >= let_go_at:
             feed.let_go(clock.now())
             let_go_at = clock.now() + LET_GO_EVERY

@@ -1,6 +1,6 @@
 """Statements of the planner over the network: which screens marks touch, what stale ones are, who is meant."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -10,6 +10,8 @@ from devices.targets import Seat, Target
 from playlists.daypart import Daypart, parse
 from playlists.ids import CampaignId, CreativeId, StoreId
 from playlists.queries import Row, Tx
+
+SLICE = 300  # rows
 
 # A campaign touches all it includes, whether excluded, blocked or disabled now: it may have been there before. What it
 # includes only grows once it is distributed (SPEC 3), so whoever has it in a playlist is among them.
@@ -87,7 +89,9 @@ SHOPS = "SELECT id, timezone, tags, blocked_keys, opening_hours, fallback FROM s
 
 async def stale_seats(tx: Tx, now: datetime, limit: int) -> tuple[list[Seat], dict[StoreId, Shop]]:
     """Screens to be planned anew, those alone that are urgent if any is, in the order to do it in; their stores."""
-    rows = await tx.fetch(STALE, now, limit)
+    stale = [row async for row in _in_slices(tx, STALE, now, limit)]
+    if stale and stale[0]["urgent"]:
+        stale = [row for row in stale if row["urgent"]]
     shops = {
         row["id"]: Shop(
             row["timezone"],
@@ -96,7 +100,7 @@ async def stale_seats(tx: Tx, now: datetime, limit: int) -> tuple[list[Seat], di
             tuple(map(parse, row["opening_hours"])),
             tuple(row["fallback"]),
         )
-        for row in await tx.fetch(SHOPS, list({row["store_id"] for row in rows}))
+        async for row in _in_slices(tx, SHOPS, list({row["store_id"] for row in stale}))
     }
     seats = [
         Seat(
@@ -108,10 +112,17 @@ async def stale_seats(tx: Tx, now: datetime, limit: int) -> tuple[list[Seat], di
             slots_per_hour=row["slots_per_hour"],
             disabled=row["disabled"],
         )
-        for row in rows
-        if row["urgent"] or not rows[0]["urgent"]
+        for row in stale
     ]
     return seats, shops
+
+
+async def _in_slices(tx: Tx, statement: str, *values: object) -> AsyncIterator[Row]:
+    """A statement's rows, some hundred at a time, so that decoding them never holds the event loop for long."""
+    cursor = await tx.cursor(statement, *values)
+    while rows := await cursor.fetch(SLICE):
+        for row in rows:
+            yield row
 
 
 TARGETS = "SELECT * FROM targets WHERE campaign_id = ANY($1::uuid[])"
