@@ -81,6 +81,21 @@ class Link:
     detour: bool  # without idempotence for once, to find what was refused
     topics: dict[str, str]
     deadline: float
+    connections: dict[Any, Any] = field(default_factory=dict)  # those seen so far, by broker
+
+    def steady(self) -> bool:
+        """Whether no connection was lost since the last look, not even one that aiokafka has replaced meanwhile.
+
+        What answers on a new one may be a broker that lost its memory, and the embedded one acknowledges messages for
+        a topic that it does not have. With idempotence this cannot be: the broker would not know the producer.
+        """
+        if self.idempotent:
+            return True
+        now = self.producer.client._conns  # noqa: SLF001 - aiokafka tells nobody that it reconnects
+        if any(now.get(place) is not known or not known.connected() for place, known in self.connections.items()):
+            return False
+        self.connections.update({place: known for place, known in now.items() if place[0] != "bootstrap"})
+        return True
 
     async def send(self, rows: Sequence[Row], now: datetime) -> Outcome:
         """Bring rows to Kafka, each key's in their order; never raises for what Kafka or a message does.
@@ -159,11 +174,17 @@ class Link:
     async def _deliver(self, batch: Any, topic: str, partition: int) -> None:
         try:
             async with asyncio.timeout(self.deadline):
+                self._insist()
                 await (await self.producer.send_batch(batch, topic, partition=partition))
+                self._insist()
         except (*REFUSED, *DOUBTED):
             raise
         except Exception as error:  # aiokafka raises much, and all of it leaves us not knowing
             raise BrokersUnavailable(repr(error)) from error
+
+    def _insist(self) -> None:
+        if not self.steady():
+            raise errors.KafkaConnectionError("a connection was lost")
 
 
 async def _partition_count(producer: Any, topic: str, seconds: float) -> int:
@@ -216,6 +237,7 @@ async def _started(settings: KafkaSettings, closing: AsyncExitStack, *, idempote
         enable_idempotence=idempotent,
         request_timeout_ms=round(settings.request_timeout.total_seconds() * 1000),
         max_batch_size=BATCH_BYTES,
+        connections_max_idle_ms=None,  # an idle one that is closed looks like a broker that died
     )
     closing.push_async_callback(_discard, producer)
     await producer.start()

@@ -64,6 +64,18 @@ async def append(tx: Tx, messages: Sequence[Message], now: datetime) -> None:
     await tx.execute(APPEND, topics, keys, sequences, types, bodies, [shard(key) for key in keys], now)
 
 
+BY_INDEX = """
+SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET enable_material = off"""
+
+
+async def go_by_index(tx: Tx) -> None:
+    """Bind this connection's plans to the order of the indexes: the table is empty now and huge in a moment.
+
+    Statistics always tell of another moment, and a plan that sorts or scans is paid at every portion.
+    """
+    await tx.execute(BY_INDEX)
+
+
 TAKE_SHARDS = """
 SELECT shard FROM unnest($2::integer[]) AS wanted (shard) WHERE pg_try_advisory_lock($1, shard)"""
 
@@ -73,17 +85,18 @@ async def take_shards(tx: Tx, shards: Iterable[int]) -> set[int]:
     return {record["shard"] for record in await tx.fetch(TAKE_SHARDS, LOCK_SPACE, list(shards))}
 
 
-# no cursor: a row with a lower id may commit after one with a higher, so what is there is read from the beginning
+# no cursor: a row with a lower id may commit after one with a higher, so what is there is read from the beginning.
+# BETWEEN where = would do: else the planner may walk the primary key past all rows of other shards
 READ = """
 SELECT message.id, message.shard, message.topic, message.key, message.body
 FROM unnest($1::smallint[]) AS wanted (shard)
 CROSS JOIN LATERAL (
     SELECT id, shard, topic, key, body
     FROM outbox
-    WHERE outbox.shard = wanted.shard
+    WHERE outbox.shard BETWEEN wanted.shard AND wanted.shard
       AND parked_at IS NULL
       AND NOT EXISTS (SELECT FROM outbox AS before WHERE before.key = outbox.key AND before.parked_at IS NOT NULL)
-    ORDER BY id
+    ORDER BY outbox.shard, id
     LIMIT $2
 ) AS message"""
 
@@ -104,8 +117,9 @@ async def delete(tx: Tx, ids: Sequence[int]) -> None:
 # a doubted one is parked with the time at which it is tried again by itself
 PARK = """
 UPDATE outbox
-SET parked_at = $3, attempts = attempts + 1, error = $2,
-    next_attempt_at = CASE WHEN $4 OR attempts + 1 >= $5 THEN NULL ELSE $3 + $6 * 2 ^ attempts END
+SET parked_at = $3::timestamptz, attempts = attempts + 1, error = $2,
+    next_attempt_at = CASE WHEN $4 OR attempts + 1 >= $5 THEN NULL
+                           ELSE $3::timestamptz + $6::interval * 2 ^ attempts END
 WHERE id = $1"""
 
 

@@ -103,7 +103,7 @@ def _note_kafka(relay: Relay, *, up: bool, reason: str = "") -> None:
 
 
 async def _serve(relay: Relay, connection: Connection, link: Link) -> bool:
-    """Relay over one link until it is spent; answers whether the next must do without idempotence.
+    """Relay over one link until it is spent or stale; answers whether the next must do without idempotence.
 
     Raises BrokersUnavailable, DatabaseUnavailable.
     """
@@ -122,6 +122,8 @@ async def _serve(relay: Relay, connection: Connection, link: Link) -> bool:
             if trouble := next((outcome.trouble for outcome in outcomes if outcome.trouble), None):
                 raise BrokersUnavailable(trouble)
             found = any(outcome.refused for outcome in outcomes)
+            if not link.steady():
+                return link.detour
             if link.detour and (found or time.monotonic() - began > LONGEST_DETOUR):
                 return False
             if not await _start_portions(relay, connection, link):
@@ -174,6 +176,7 @@ async def _listening(relay: Relay, connection: Connection) -> AsyncIterator[None
     relay.round.held.clear()
     relay.round.lanes.clear()
     async with deadline(connection, CALL_SECONDS):
+        await queries.go_by_index(connection)
         await connection.add_listener(queries.WAKE_CHANNEL, lambda *_: relay.stir.set())
     try:
         yield

@@ -1,0 +1,228 @@
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer
+from prometheus_client import CollectorRegistry
+
+from config.settings import DatabaseSettings, KafkaSettings
+from daemon.announce import announce
+from daemon.campaigns.events import Transition
+from daemon.database import Database
+from daemon.dev.embedded import embedded_kafka
+from daemon.metrics import Metrics
+from daemon.outbox import queries, relay
+from daemon.outbox.message import Message, shard
+from playlists.ids import CampaignId, TenantId
+from playlists.queries import Tx
+from tests import events
+from tests.doubles import FakeClock
+
+
+def change(campaign: UUID, sequence: int, clock: FakeClock) -> Transition:
+    """What a relay could not tell from a real one: only type and states stay the same throughout."""
+    now = clock.now()
+    return Transition(
+        CampaignId(campaign), TenantId(campaign), sequence, "paused", "Sale", "signage", "PAUSED", "PAUSED", "USER",
+        None, [], {}, now, now, None, None, 1, "signaged", "corr",
+    )  # fmt: skip
+
+
+def settings(bootstrap: str, **others: Any) -> KafkaSettings:
+    topic = f"t-{uuid4()}"
+    return KafkaSettings(
+        bootstrap_servers=bootstrap,
+        topic=topic,
+        devices_topic=f"{topic}-devices",
+        **{"request_timeout": timedelta(seconds=2), **others},
+    )
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database.open(DatabaseSettings(url=database_url)) as opened:
+        opened.schema_ready = True
+        yield opened
+
+
+@asynccontextmanager
+async def relaying(database: Database, clock: FakeClock, kafka: KafkaSettings) -> AsyncIterator[Metrics]:
+    metrics = Metrics.create(CollectorRegistry())
+    running = asyncio.create_task(relay.run(database, clock, metrics, kafka, asyncio.Event(), lambda: None))
+    try:
+        yield metrics
+        assert not running.done(), "a relay lives through everything"
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def consumed(kafka: KafkaSettings, count: int, topic: str | None = None) -> dict[str, list[int]]:
+    """Wait for `count` messages; give each key's sequences in the order in which they came."""
+    consumer = AIOKafkaConsumer(
+        topic or kafka.topic, bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    seen: dict[str, list[int]] = defaultdict(list)
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            while sum(map(len, seen.values())) < count:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    for record in records:
+                        told = events.read(record.key, record.value, record.headers)
+                        seen[told["subject"]].append(told["sequence"])
+    finally:
+        await consumer.stop()
+    return seen
+
+
+async def until(holds: Callable[[], Any], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.05)
+
+
+def pending(connection: Tx) -> Callable[[], Any]:
+    async def none_left() -> bool:
+        return not await connection.fetchval("SELECT count(*) FROM outbox WHERE parked_at IS NULL")
+
+    return none_left
+
+
+async def write(database: Database, clock: FakeClock, keys: Sequence[UUID], sequences: range) -> None:
+    """One transaction a key and sequence, keys side by side: ids are given and committed in mixed order."""
+
+    async def one(key: UUID) -> None:
+        for sequence in sequences:
+            async with database.transaction() as tx:
+                await announce(tx, [change(key, sequence, clock)], clock.now())
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*map(one, keys))
+
+
+async def test_many_writers_each_key_in_order_without_gap(
+    database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str
+) -> None:
+    kafka, keys = settings(kafka_bootstrap), [uuid4() for _ in range(40)]
+    async with relaying(database, clock, kafka) as metrics:
+        await write(database, clock, keys, range(1, 26))
+        seen = await consumed(kafka, 1000)
+        await until(pending(connection))
+        assert metrics.components["kafka"]
+        assert metrics.outbox_published_total._value.get() == 1000
+    assert seen == {str(key): list(range(1, 26)) for key in keys}
+
+
+async def test_a_poison_message_holds_back_its_key_alone(
+    database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str
+) -> None:
+    kafka, sick, well = settings(kafka_bootstrap), uuid4(), uuid4()
+    while shard(well) != shard(sick):
+        well = uuid4()
+    await write(database, clock, [sick, well], range(1, 3))
+    await queries.append(connection, [Message("nowhere", sick, 3, "paused", b"{}")], clock.now())
+    await write(database, clock, [sick, well], range(4, 6))
+    async with relaying(database, clock, kafka):
+        seen = await consumed(kafka, 6)
+        assert seen == {str(sick): [1, 2], str(well): [1, 2, 4, 5]}
+        [refused] = await queries.list_parked(connection, 10)
+        assert (refused.key, refused.sequence, refused.held_back) == (sick, 3, 2)
+        assert "nowhere" in str(refused.error)
+        assert await queries.backlog(connection) == (2, clock.now(), 1)
+        assert await queries.requeue(connection, [refused.id]) == [refused.id]
+        await until(lambda: queries.list_parked(connection, 10))
+        assert await queries.skip(connection, [refused.id, refused.id - 1]) == [refused.id]
+        seen = await consumed(kafka, 8)
+    assert seen[str(sick)] == [1, 2, 4, 5]
+
+
+async def test_the_shards_of_a_killed_relay_are_taken_within_a_second(
+    database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str
+) -> None:
+    kafka, keys = settings(kafka_bootstrap), [uuid4() for _ in range(30)]
+    holders = "SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND granted"
+    async with relaying(database, clock, kafka), relaying(database, clock, kafka):
+        await write(database, clock, keys, range(1, 6))
+        await until(pending(connection))
+        [killed] = [record["pid"] for record in await connection.fetch(holders, queries.LOCK_SPACE)]
+        owner = await asyncpg.connect(database.settings.url)
+        await owner.execute("SELECT pg_terminate_backend($1)", killed)
+        await owner.close()
+        await write(database, clock, keys, range(6, 11))
+        began = monotonic()
+        await until(pending(connection))
+        assert monotonic() - began < 1.5
+        seen = await consumed(kafka, 300)
+    assert {key: list(dict.fromkeys(sequences)) for key, sequences in seen.items()} == {
+        str(key): list(range(1, 11)) for key in keys
+    }
+
+
+async def test_brokers_absent_at_first_and_restarted_lose_nothing_unsent(
+    database: Database, connection: Tx, clock: FakeClock
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kafka, keys = settings(f"127.0.0.1:{port}"), [uuid4() for _ in range(20)]
+    async with relaying(database, clock, kafka) as metrics:
+        await write(database, clock, keys, range(1, 4))
+        await asyncio.sleep(0.5)
+        assert not metrics.components["kafka"]
+        async with embedded_kafka(port):
+            seen = await consumed(kafka, 60)
+            await until(pending(connection))
+        assert seen == {str(key): [1, 2, 3] for key in keys}
+        await write(database, clock, keys, range(4, 7))
+        async with embedded_kafka(port):  # its memory is new
+            seen = await consumed(kafka, 60)
+            await until(pending(connection))
+        assert {key: list(dict.fromkeys(sequences)) for key, sequences in seen.items()} == {
+            str(key): [4, 5, 6] for key in keys
+        }
+        attempts = await connection.fetchval("SELECT coalesce(sum(attempts), 0) FROM outbox")
+        assert attempts == 0
+
+
+async def test_a_broker_that_never_answers_does_not_delay_the_end(database: Database, clock: FakeClock) -> None:
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    kafka = settings(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", request_timeout=timedelta(seconds=30))
+    await write(database, clock, [uuid4()], range(1, 3))
+    async with relaying(database, clock, kafka):
+        await asyncio.sleep(0.5)
+        ending = monotonic()
+    assert monotonic() - ending < 5
+    server.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.05)
+
+
+async def test_reading_goes_by_the_index_with_whatever_statistics(
+    connection: Tx, owner_connection: Tx, clock: FakeClock
+) -> None:
+    keys = [uuid4() for _ in range(2000)]
+    await queries.go_by_index(connection)
+    for rounds, statistics in ((0, "ANALYZE outbox"), (10, "SELECT 1"), (0, "ANALYZE outbox")):
+        for sequence in range(1, rounds + 1):
+            await announce(connection, [change(key, sequence, clock) for key in keys], clock.now())
+        await owner_connection.execute(statistics)
+        for parameters in (("'{0,1,2,3,4,5,6,7}'", "500"), ("'{3}'", "20")):
+            statement = queries.READ.replace("$1", parameters[0]).replace("$2", parameters[1])
+            plan = "\n".join(record[0] for record in await connection.fetch("EXPLAIN " + statement))
+            assert "Index Scan using outbox_in_order on outbox" in plan, plan
+            assert "Sort" not in plan, plan
+            assert "Seq Scan" not in plan, plan
