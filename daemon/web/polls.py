@@ -116,13 +116,13 @@ def come_back(device_id: DeviceId, now: datetime, wait: float, change_at: dateti
     """
     phase = (device_id.int & 0xFFFF) / 0x10000
     half = wait / 2
-    after = half + half - (now.timestamp() - phase * half) % half
+    after = ceil(half + half - (now.timestamp() - phase * half) % half)
     if change_at is not None:
         rest = (change_at - now).total_seconds()
-        if rest < after:
+        if rest <= after:
             lead = (0.1 + 0.4 * phase) * wait
-            after = rest - lead if rest > lead + 1 else rest * (0.5 + 0.3 * phase)
-    return max(min(LEAST_WAIT, int(wait)), ceil(after), 1)
+            after = int(rest - lead if rest > lead + 1 else rest * (0.5 + 0.3 * phase))
+    return max(min(LEAST_WAIT, int(wait)), after, 1)
 
 
 @lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -39,6 +39,7 @@ from daemon.web.reports import (
     Report,
     decode,
 )
+from daemon.web.screendoc import described
 from daemon.web.server import CORRELATION, correlation_of
 from devices.contents import Library
 from devices.delivery import Status
@@ -86,8 +87,8 @@ class Screens:
     woken: Callable[[], None]
 
 
-def register(app: web.Application, screens: Screens, folder: MediaFolder) -> None:
-    """Add the routes of the device side to the API."""
+def register(app: web.Application, screens: Screens, folder: MediaFolder) -> dict[str, Any]:
+    """Add the routes of the device side to the API; what the OpenAPI document says of them."""
     precreate(screens.metrics.plays_total, Verdict)
     poll = polls.polling(
         screens.keys, screens.feed, screens.sightings, screens.clock, screens.metrics, screens.rhythm.poll_after
@@ -97,6 +98,7 @@ def register(app: web.Application, screens: Screens, folder: MediaFolder) -> Non
         app.router.add_post(route, _guarded(screens, route, _answering(screens, route, answer)))
     serve = media.serving(screens.keys, screens.deliveries, screens.database, screens.clock, screens.metrics, folder)
     app.router.add_get(media.ROUTE, _guarded(screens, media.ROUTE, serve))
+    return described()
 
 
 async def activate(screens: Screens, request: web.Request) -> Activated:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-import asyncpg
-
 from devices.readiness import Fetched, Held
 from playlists.ids import DeviceId, Sha256
 from playlists.queries import Tx
@@ -12,9 +10,9 @@ from playlists.queries import Tx
 # What went to an earlier player does not count for this one, also when it is written late.
 _RECORD = """
 INSERT INTO fetches (device_id, sha256, ranges, completed_at, updated_at)
-SELECT f.device_id, f.sha256, f.ranges,
-       CASE WHEN f.ranges @> int8range(0, f.size) THEN $6::timestamptz END, $6
-FROM unnest($1::uuid[], $2::text[], $3::int8multirange[], $4::bigint[], $5::timestamptz[])
+SELECT f.device_id, f.sha256, f.ranges::int8multirange,
+       CASE WHEN f.ranges::int8multirange @> int8range(0, f.size) THEN $6::timestamptz END, $6
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
      AS f (device_id, sha256, ranges, size, began_at)
 JOIN devices d ON d.id = f.device_id AND (d.player_since IS NULL OR f.began_at >= d.player_since)
 ORDER BY f.device_id, f.sha256
@@ -44,7 +42,7 @@ async def record_fetches(tx: Tx, fetched: Sequence[Fetched], now: datetime) -> N
     """Unite what was delivered just now with what was before; a file is complete when every byte was."""
     if fetched:
         devices, files, ranges, sizes, begins = (list(column) for column in zip(*fetched, strict=True))
-        spans = [[asyncpg.Range(begin, end) for begin, end in some] for some in ranges]
+        spans = ["{" + ",".join(f"[{begin},{end})" for begin, end in some) + "}" for some in ranges]
         await tx.execute(_RECORD, devices, files, spans, sizes, begins, now)
 
 

@@ -1,5 +1,6 @@
 """Statements over who was seen when, and over the times in which nobody served."""
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -21,8 +22,8 @@ WHERE presence.last_seen_at < excluded.last_seen_at
 """
 _BEATS = """
 INSERT INTO presence (device_id, last_seen_at, beat_at, digest, screen, skew_ms, errors)
-SELECT id, at, at, digest, screen, skew_ms, errors
-FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[])
+SELECT id, at, at, digest, screen, skew_ms, errors::jsonb
+FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::text[])
      AS beat (id, at, digest, screen, skew_ms, errors) ORDER BY id
 ON CONFLICT (device_id) DO UPDATE SET
     last_seen_at = greatest(presence.last_seen_at, excluded.last_seen_at), beat_at = excluded.beat_at,
@@ -78,8 +79,8 @@ async def record_sightings(tx: Tx, seen: Iterable[tuple[DeviceId, datetime]]) ->
 async def record_beats(tx: Tx, beats: Sequence[Beat]) -> None:
     """Keep the last heartbeat of each device, each device at most once."""
     if beats:
-        columns = zip(*(beat[:6] for beat in beats), strict=True)
-        await tx.execute(_BEATS, *(list(column) for column in columns))
+        *columns, errors = (list(column) for column in zip(*beats, strict=True))
+        await tx.execute(_BEATS, *columns, [json.dumps(said) for said in errors])
 
 
 async def record_service(tx: Tx, now: datetime, longest_gap: timedelta) -> None:
