@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from importlib.metadata import version
 
 import anyio
@@ -107,12 +106,12 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings.database))
         feed = Feed(database)
-        probes = ops.Probes(registry, metrics, heartbeats, _conditions(database, clock))
+        probes = ops.Probes(registry, metrics, heartbeats, _conditions(database, clock, feed))
         ops_at = await stack.enter_async_context(serve("ops", ops.application(probes), settings.ops.listen))
         callers = await stack.enter_async_context(AsyncExitStack())
         platform = _platform(settings, database, clock, metrics, wakes.all)
         screens = _screens(settings, platform, feed, sightings)
-        api = server.application(platform, [partial(register_screens, screens=screens, folder=platform.media)])
+        api = server.application(platform, [lambda app: _add(app, screens, platform.media)])
         http_at = await callers.enter_async_context(serve("http", api, settings.http.listen))
         async with anyio.create_task_group() as loops:
 
@@ -203,6 +202,10 @@ def _screens(settings: Settings, platform: Platform, feed: Feed, sightings: Sigh
     )
 
 
+def _add(app: web.Application, screens: Screens, media: MediaFolder) -> None:
+    register_screens(app, screens, media)
+
+
 def _rules(settings: Settings) -> Rules:
     return Rules(
         batch=settings.ticker.batch,
@@ -224,11 +227,12 @@ def _metrics() -> tuple[prometheus_client.CollectorRegistry, Metrics]:
     return registry, metrics
 
 
-def _conditions(database: Database, clock: DatabaseClock) -> dict[str, Callable[[], bool]]:
+def _conditions(database: Database, clock: DatabaseClock, feed: Feed) -> dict[str, Callable[[], bool]]:
     return {
         "database": lambda: database.available,
         "schema": lambda: database.schema_ready,
         "clock": lambda: clock.known,
+        "screens": feed.loaded.is_set,
     }
 
 

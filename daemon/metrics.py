@@ -52,7 +52,7 @@ class Metrics:
     component_up: Gauge = _metric("1 while the component answers", "component")
     build_info: Gauge = _metric("The running version", "version")
     tzdata_info: Gauge = _metric("The time zone data in use", "version")
-    components: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(COMPONENTS, False))
+    components: dict[str, bool | None] = field(default_factory=lambda: dict.fromkeys(COMPONENTS))  # None: not tried yet
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:

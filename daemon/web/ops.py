@@ -13,6 +13,7 @@ from daemon.metrics import Metrics
 from daemon.watchdog import Heartbeats
 
 Check = Callable[[], bool]
+WORDS = {True: "up", False: "down", None: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def livez(probes: Probes, _: web.Request) -> web.Response:
 def readyz(probes: Probes, _: web.Request) -> web.Response:
     """200 when database and schema are there; a component that is down degrades the daemon, no more."""
     checks = {name: check() for name, check in probes.conditions.items()}
-    components = {name: "up" if up else "down" for name, up in probes.metrics.components.items()}
+    components = {name: WORDS[up] for name, up in probes.metrics.components.items()}
     ready = all(checks.values())
     status = "unready" if not ready else "degraded" if "down" in components.values() else "ready"
     return _json(200 if ready else 503, {"status": status, "checks": checks, "components": components})
