@@ -217,9 +217,9 @@ async def _told(call: Call, campaign_id: CampaignId, status: int = 200) -> Reply
     row = await campaigns.campaign_row(call.tx, campaign_id, call.caller.tenant_id)
     if row is None:
         raise not_found("Campaign")
-    headers: dict[str, str] = {hdrs.ETAG: f'"{row["version"]}"'}
+    headers: dict[str, str] = {"ETag": f'"{row["version"]}"'}
     if status == 201:
-        headers[hdrs.LOCATION] = f"/v1/campaigns/{campaign_id}"
+        headers["Location"] = f"/v1/campaigns/{campaign_id}"
     return Reply(shown.campaign(row, (await _counts(call, [row]))[campaign_id]), status, headers)
 
 

@@ -34,14 +34,13 @@ _CORRELATION = {
 }
 
 
-def document(operations: Sequence[Operation], version: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The whole document; `more` holds further paths that are described elsewhere (the screens')."""
-    shapes = _shapes(operations)
-    _, components = msgspec.json.schema_components(shapes, ref_template=_REF)
+def document(operations: Sequence[Operation], more: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """The whole document; `more` are paths that are served and described elsewhere (the screens')."""
+    _, components = msgspec.json.schema_components(_shapes(operations), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
-    for path, described in (more or {}).items():
+    for path, described in more.items():
         paths.setdefault(path, {}).update(described)
     return {
         "openapi": "3.1.0",
@@ -84,7 +83,7 @@ def _schema(shape: Any) -> dict[str, Any]:
 def _described(operation: Operation) -> dict[str, Any]:
     roles = ", ".join(sorted(operation.roles))
     described: dict[str, Any] = {
-        "operationId": _operation_id(operation),
+        "operationId": _operation_id(operation.method, operation.path),
         "summary": operation.summary,
         "description": f"Roles: {roles}." + _limits(operation),
         "tags": [operation.path.split("/")[2]],
@@ -105,16 +104,20 @@ def _limits(operation: Operation) -> str:
     return " An advertiser's token reaches its own tenant alone; anything else is 404." if narrowed else ""
 
 
-def _operation_id(operation: Operation) -> str:
-    words = _PARAMETER.sub(r"\1", operation.path.removeprefix("/v1/")).replace("/", "_").replace(".", "_")
-    return f"{operation.method.lower()}_{words}"
+def _operation_id(method: str, path: str) -> str:
+    words = _PARAMETER.sub(r"\1", path.removeprefix("/v1").strip("/")).replace("/", "_")
+    return f"{method.lower()}_{words}"
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+        for name in _PARAMETER.findall(path)
+    ]
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-        for name in _PARAMETER.findall(operation.path)
-    ]
+    told = _path_parameters(operation.path)
     told += [
         {"name": one.name, "in": "query", "description": one.summary, "schema": dict(one.schema)}
         for one in operation.query

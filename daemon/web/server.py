@@ -35,7 +35,7 @@ OPERATIONS: Final = (
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Register = Callable[[web.Application], Mapping[str, Any]]  # returns OpenAPI paths
+Register = Callable[[web.Application], Mapping[str, Any]]  # gives the paths of the OpenAPI document
 
 
 def correlation_of(request: web.Request) -> str:
@@ -147,8 +147,8 @@ def _stamp(response: web.Response, platform: Platform, correlation_id: str) -> N
 
 
 def application(platform: Platform, registrations: Iterable[Register] = ()) -> web.Application:
-    """The API as one aiohttp application; each of `registrations` adds routes of its own (the screens') and
-    returns what the OpenAPI document says of them.
+    """The API as one aiohttp application; each of `registrations` adds routes of its own (the screens')
+    and says what the OpenAPI document tells of them.
 
     Every path under /v1 answers under /api/v1 as well; what is not there is a problem like any other.
     """
@@ -159,10 +159,10 @@ def application(platform: Platform, registrations: Iterable[Register] = ()) -> w
             app.router.add_get(operation.path, handle)  # answers HEAD as well
         else:
             app.router.add_route(operation.method, operation.path, handle)
-    described: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     for register in registrations:
-        described.update(register(app))
-    app.router.add_get("/openapi.json", _document(openapi.document(OPERATIONS, platform.version, described), platform))
+        more.update(register(app))
+    app.router.add_get("/openapi.json", _document(openapi.document(OPERATIONS, more, platform.version), platform))
     _mirror(app)
     _refuse_the_rest(app, platform)
     return app

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from multidict import CIMultiDict
 from prometheus_client import CollectorRegistry
 
@@ -40,6 +40,7 @@ class Api:
 
     url: str
     session: ClientSession
+    app: web.Application
     platform: Platform
     clock: FakeClock
     registry: CollectorRegistry

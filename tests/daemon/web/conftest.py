@@ -10,13 +10,35 @@ from prometheus_client import CollectorRegistry
 
 from config.settings import DatabaseSettings
 from daemon.database import Database
+from daemon.feed import Feed
 from daemon.media import MediaFolder
 from daemon.metrics import Metrics
+from daemon.sightings import Sightings
 from daemon.tenants import TenantDefaults, create_token
+from daemon.web.delivered import Deliveries
+from daemon.web.keys import Keys
 from daemon.web.operations import Platform
+from daemon.web.screens import Rhythm, Screens, register
 from daemon.web.server import application
+from devices.contents import Library
 from tests.daemon.web.caller import UNIT, Api, limits
 from tests.doubles import FakeClock
+
+
+def screens_of(platform: Platform) -> Screens:
+    feed, sightings = Feed(platform.database), Sightings()
+    return Screens(
+        database=platform.database,
+        clock=platform.clock,
+        metrics=platform.metrics,
+        feed=feed,
+        sightings=sightings,
+        library=Library(),
+        deliveries=Deliveries(sightings),
+        keys=Keys(feed, platform.database, platform.clock),
+        rhythm=Rhythm(timedelta(minutes=5), timedelta(minutes=1), 5 * UNIT, platform.max_body_bytes),
+        woken=platform.woken,
+    )
 
 
 @pytest.fixture
@@ -41,14 +63,16 @@ async def api(database_url: str, clock: FakeClock, tmp_path: Path) -> AsyncItera
             version="0.1.0",
             woken=lambda: woken.append(1),
         )
-        runner = web.AppRunner(application(platform), access_log=None, shutdown_timeout=1)
+        screens = screens_of(platform)
+        app = application(platform, [lambda app: register(app, screens, platform.media)])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             async with ClientSession() as session:
                 url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-                caller = Api(url, session, platform, clock, registry, woken=woken)
+                caller = Api(url, session, app, platform, clock, registry, woken=woken)
                 async with database.transaction() as tx:
                     _, caller.admin = await create_token(tx, "platform_admin", None, None, clock.now())
                     _, caller.operator = await create_token(tx, "operator", None, None, clock.now())
