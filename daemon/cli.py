@@ -7,7 +7,18 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from daemon.commands import configuration, developing, importing, instants, outbox, running, schema, tokens, versions
+from daemon.commands import (
+    configuration,
+    developing,
+    importing,
+    instants,
+    outbox,
+    running,
+    schema,
+    tokens,
+    verifying,
+    versions,
+)
 from daemon.commands.options import UsageError
 
 OK, USAGE, UNAVAILABLE, INTERNAL, TEMPORARY, CONFIGURATION = 0, 64, 69, 70, 75, 78
@@ -32,6 +43,7 @@ app.command(schema.migrate)
 app.command(configuration.app)
 app.command(tokens.app)
 app.command(importing.import_network, name="import")
+app.command(verifying.verify)
 app.command(outbox.app)
 app.command(developing.dev)
 app.command(developing.fleet)

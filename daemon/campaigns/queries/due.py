@@ -189,8 +189,8 @@ async def claim(statement: str, tx: Tx, now: datetime, limit: int) -> list[Campa
 FAIL = f"""
 WITH failed AS (
     UPDATE campaigns c
-    SET status = 'FAILED', status_reason = $3, status_note = $4, settle_at = $1::timestamptz + $5::interval, attempts = 0,
-        retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
+    SET status = 'FAILED', status_reason = $3, status_note = $4, settle_at = $1::timestamptz + $5::interval,
+        attempts = 0, retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
     WHERE c.id = ANY($2::uuid[]) AND c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
     RETURNING c.*, old.status AS from_status
 ), logged AS (
