@@ -53,7 +53,7 @@ async def embedded_postgres(
     """
     folder = folder.absolute()
     user = _server_user(folder)
-    data = await _prepared(folder, user)
+    data = await _prepared(folder, user, durable=settings.get("fsync") != "off")
     await _wait_for_previous(data)
     password = (folder / "password").read_text(encoding="ascii")
     with (folder / "postgres.log").open("w+b") as log:
@@ -92,7 +92,7 @@ async def embedded_kafka(port: int | None = None) -> AsyncIterator[str]:
                 "--storage-engine=memory://tansu/",
             ]
             async with child(program, arguments, log, "", signal.SIGTERM) as process:
-                if await _listens(process, port_to_try, log):
+                if await _listens(process, log):
                     yield address
                     return
         raise EmbeddedError(f"the Kafka broker found no free port on 127.0.0.1{tail(log)}")
@@ -132,12 +132,12 @@ async def _launched(
     )
 
 
-async def _prepared(folder: Path, user: str) -> Path:
+async def _prepared(folder: Path, user: str, durable: bool) -> Path:
     """Answer the data folder below `folder`, made by initdb where there is none."""
     data = folder / "data"
     if not data.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        await _initdb(folder, data, user)
+        await _initdb(folder, data, user, durable)
     try:
         version = (data / "PG_VERSION").read_text(encoding="ascii").strip()
     except OSError as error:
@@ -149,7 +149,7 @@ async def _prepared(folder: Path, user: str) -> Path:
     return data
 
 
-async def _initdb(folder: Path, data: Path, user: str) -> None:
+async def _initdb(folder: Path, data: Path, user: str, durable: bool) -> None:
     """Make the data folder under another name first: one that has its name is whole."""
     fresh = folder / "data.new"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -172,14 +172,13 @@ async def _initdb(folder: Path, data: Path, user: str) -> None:
         "--locale=C",
         "--locale-provider=builtin",
         "--builtin-locale=C.UTF-8",
-        "--no-sync",  # a crash of the machine within this second leaves no folder named `data`
         "--no-instructions",
+        *(() if durable else ("--no-sync",)),
     ]
     with tempfile.TemporaryFile() as log:
         async with child(postgres_program("initdb"), arguments, log, user, signal.SIGKILL) as process:
             if await process.wait() != 0:
                 raise EmbeddedError(f"initdb failed in {fresh}{tail(log)}")
-    await anyio.to_thread.run_sync(os.sync)
     fresh.rename(data)
 
 
@@ -205,19 +204,14 @@ async def _answers(process: anyio.abc.Process, url: str, log: IO[bytes]) -> bool
     raise EmbeddedError(f"PostgreSQL did not start{tail(log)}")
 
 
-async def _listens(process: anyio.abc.Process, port: int, log: IO[bytes]) -> bool:
-    """Wait until the broker takes connections; false when the port was taken by another program."""
+async def _listens(process: anyio.abc.Process, log: IO[bytes]) -> bool:
+    """Wait until the broker says that it is ready; false when the port was taken by another program."""
     with anyio.move_on_after(START_SECONDS):
-        while process.returncode is None:
-            try:
-                stream = await anyio.connect_tcp("127.0.0.1", port)
-            except OSError:
-                await anyio.sleep(0.02)
-                continue
-            await stream.aclose()
-            await anyio.sleep(0.05)  # one that lost the port to another program ends by now
-            if process.returncode is None:
-                return True
+        # to connect would prove little: whoever took the port would answer
+        while process.returncode is None and b"ready in" not in _text(log):
+            await anyio.sleep(0.02)
+    if b"ready in" in _text(log):
+        return True
     if b"in use" in _text(log):
         return False
     raise EmbeddedError(f"the Kafka broker did not start{tail(log)}")

@@ -12,10 +12,13 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -41,15 +44,29 @@ def call(function: str, *arguments: object) -> None:
 
 def keep_one_capability() -> None:
     """Keep the right to read past folders that are private to root, and drop every other of root's rights."""
-    header, words = CapHeader(CAPABILITY_VERSION_3, 0), (CapWords * 2)()
-    call("capget", ctypes.byref(header), words)
+    permitted = capabilities()
     # containers often withhold the milder one; either lets the server reach its files below a 0700 folder
-    right = next(c for c in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if words[0].permitted >> c & 1)
-    mask = 1 << right
-    words[0].effective = words[0].permitted = words[0].inheritable = mask
-    words[1].effective = words[1].permitted = words[1].inheritable = 0
-    call("capset", ctypes.byref(header), words)
+    right = next((c for c in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if permitted >> c & 1), None)
+    if right is None or not permitted >> CAP_SETPCAP & 1:
+        sys.exit("not even root may give this server a right to its folder: choose one that others may enter")
+    hold(1 << right | 1 << CAP_SETPCAP)
+    # else access(2), by which PostgreSQL looks for its own parts, would answer as if the right were not there
+    call("prctl", PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0)
+    hold(1 << right)
     call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, right, 0, 0)
+
+
+def capabilities() -> int:
+    """Read the low 32 of this process's permitted capabilities, as bits."""
+    words = (CapWords * 2)()
+    call("capget", ctypes.byref(CapHeader(CAPABILITY_VERSION_3, 0)), words)
+    return int(words[0].permitted)
+
+
+def hold(bits: int) -> None:
+    """Hold these capabilities and no others."""
+    words = (CapWords * 2)(CapWords(bits, bits, bits))
+    call("capset", ctypes.byref(CapHeader(CAPABILITY_VERSION_3, 0)), words)
 
 
 def become(name: str, *paths: str) -> None:

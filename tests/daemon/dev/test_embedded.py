@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
+import stat
 import sys
 import time
 from pathlib import Path
@@ -12,11 +14,13 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from daemon.dev import embedded
 from daemon.dev.embedded import FAST_AND_LOSSY, EmbeddedError, embedded_kafka, embedded_postgres
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
+from daemon.dev import embedded
 from daemon.dev.embedded import embedded_kafka, embedded_postgres
 
 async def main():
@@ -114,6 +118,23 @@ async def test_a_start_error_ends_with_the_log(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match=r"(?s)did not start:.*unrecognized configuration parameter"):
         async with embedded_postgres(tmp_path / "postgres", settings={"no_such_setting": "1"}):
             pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as another user")
+async def test_runs_from_and_in_folders_that_are_private_to_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    installed = embedded._package_folder("embedded_postgres", "embedded-postgres", "")
+    for folder in installed.parent.glob("embedded_postgres*"):
+        shutil.copytree(folder, private / folder.name)
+    monkeypatch.setattr(embedded, "_package_folder", lambda *_: private / installed.name)
+    async with embedded_postgres(private / "state", settings=FAST_AND_LOSSY) as url:
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("select pg_read_file('PG_VERSION')") == "18\n"
+        await connection.close()
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
 async def test_kafka_keeps_the_order_of_a_key(kafka_bootstrap: str) -> None:
