@@ -108,18 +108,18 @@ def _why(error: Exception) -> str:
 
 def _faults(value: object) -> Iterator[tuple[str, str]]:
     """(path, fault) of what may be in JSON but never in ours: too deep, a lone surrogate, a NUL."""
-    todo: list[tuple[str, object, int]] = [("", value, 0)]
-    while todo:
-        path, node, depth = todo.pop()
+    pending: list[tuple[str, object, int]] = [("", value, 0)]
+    while pending:
+        path, node, depth = pending.pop()
         if depth > MAX_DEPTH:
             yield path, "depth"
         elif isinstance(node, dict):
             for name, inner in node.items():
                 for fault in _text_faults(name):
                     yield path, fault
-                todo.append((f"{path}.{name}" if path else name, inner, depth + 1))
+                pending.append((f"{path}.{name}" if path else name, inner, depth + 1))
         elif isinstance(node, list):
-            todo.extend((f"{path}[{place}]", inner, depth + 1) for place, inner in enumerate(node))
+            pending.extend((f"{path}[{place}]", inner, depth + 1) for place, inner in enumerate(node))
         elif isinstance(node, str):
             for fault in _text_faults(node):
                 yield path, fault
