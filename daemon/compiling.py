@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -103,7 +103,8 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     os.nice(NICENESS)
-    with os.fdopen(os.dup(1), "wb") as answers:
+    # A broken pipe is as good an end: nobody is left to answer to.
+    with suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # a stray print must not look like an answer
         serve(sys.stdin.buffer, answers)
 
@@ -265,4 +266,3 @@ async def opened(children: int) -> AsyncIterator[Compiler]:
         yield compiler
     finally:
         await compiler.close()
-

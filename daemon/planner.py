@@ -238,24 +238,22 @@ async def _follow(
             await seats.notice_unseen(tx, clock.now())
     while True:
         beat()
-        now = clock.now()
-        if not await screens.work_waits(connection, now, now + RENEWAL):
+        now, done = clock.now(), None
+        if await screens.work_waits(connection, now, now + RENEWAL):
+            async with database.transaction(on=connection) as tx:
+                done = await step(tx, now, compiler, metrics)
+        if done is not None:
+            recounts.note(done)
+        if done is not None and done.changed:
+            await connection.execute(NOTIFY)
+            log.info("playlists planned", screens=done.planned, changed=done.changed, compiled=done.compiled)
+        if done is None or not done.planned:  # also when all that waits is an input that failed
             async with database.transaction(on=connection) as tx:
                 idle = not await recounts.portion(tx)
             if now >= forget_at:
                 forget_at = await _forget(database, connection, now)
             if idle:
                 await _awake(wake)
-            continue
-        async with database.transaction(on=connection) as tx:
-            done = await step(tx, now, compiler, metrics)
-        if done is None:
-            await _awake(wake)
-            continue
-        recounts.note(done)
-        if done.changed:
-            await connection.execute(NOTIFY)
-            log.info("playlists planned", screens=done.planned, changed=done.changed, compiled=done.compiled)
 
 
 async def _forget(database: Database, connection: Connection, now: datetime) -> datetime:
