@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 
 import anyio
@@ -111,7 +112,7 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
         callers = await stack.enter_async_context(AsyncExitStack())
         platform = _platform(settings, database, clock, metrics, wakes.all)
         screens = _screens(settings, platform, feed, sightings)
-        api = server.application(platform, [lambda app: _add(app, screens, platform.media)])
+        api = server.application(platform, [partial(register_screens, screens=screens, folder=platform.media)])
         http_at = await callers.enter_async_context(serve("http", api, settings.http.listen))
         async with anyio.create_task_group() as loops:
 
@@ -200,10 +201,6 @@ def _screens(settings: Settings, platform: Platform, feed: Feed, sightings: Sigh
         ),
         woken=platform.woken,
     )
-
-
-def _add(app: web.Application, screens: Screens, media: MediaFolder) -> None:
-    register_screens(app, screens, media)
 
 
 def _rules(settings: Settings) -> Rules:
