@@ -140,10 +140,12 @@ async def test_two_tickers_at_once_do_everything_once(owner_connection: Tx, data
         for rival in rivals:
             await set_codecs(rival)
         tickers = [Ticking(rival, Rules(7, RULES.retries, RULES.settle_after, RULES.lead)) for rival in rivals]
-        for now in (START, END, SETTLED):
-            types = await asyncio.gather(*(ticker.at(now) for ticker in tickers))
+        for instant in (START, END, SETTLED):
+            types = await asyncio.gather(*(ticker.at(instant) for ticker in tickers))
             assert all(ticker.good for ticker in tickers)
-            assert sum(map(len, types)) == 40 * (2 if now == START else 1)  # starts bring the distribution with them
+            assert sum(map(len, types)) == 40 * (
+                2 if instant == START else 1
+            )  # starts bring the distribution with them
     finally:
         for rival in rivals:
             rival.terminate()

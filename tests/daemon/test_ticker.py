@@ -98,6 +98,7 @@ async def test_what_nobody_told_it_is_found_within_a_second(owner_connection: Tx
         await run.until(lambda: run.beats > 1)
         await soon(owner_connection)
         await run.until(lambda: "started" in run.types())
+        assert run.done[-1][1] >= run.done[-1][0].due_at
 
 
 async def test_a_locked_row_is_looked_at_again(owner_connection: Tx, database_url: str) -> None:
@@ -144,6 +145,8 @@ async def test_without_a_database_it_keeps_beating(owner_connection: Tx, databas
             await admin.close()
         await soon(owner_connection)
         await run.until(lambda: "started" in run.types())
+        assert run.task is not None
+        assert not run.task.done()
 
 
 @pytest.mark.parametrize(
