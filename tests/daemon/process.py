@@ -1,0 +1,114 @@
+"""`signaged` as users have it: a process with arguments, an environment, an exit code and log lines."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+
+NOWHERE = {
+    "SIGNAGED_DATABASE__URL": "postgresql://nobody@127.0.0.1:1/none",
+    "SIGNAGED_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "SIGNAGED_SMTP__URL": "smtp://127.0.0.1:1",
+    "SIGNAGED_HTTP__LISTEN": "127.0.0.1:0",
+    "SIGNAGED_OPS__LISTEN": "127.0.0.1:0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def signaged(*arguments: str, environ: Mapping[str, str] | None = None) -> Ended:
+    """Run a command to its end; it sees no setting but those of `environ`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "daemon", *arguments),
+        env=_environment(environ or {}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+@dataclass(slots=True)
+class Running:
+    """A daemon under way: its log so far, and its addresses once it has told them."""
+
+    process: asyncio.subprocess.Process
+    session: aiohttp.ClientSession
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    async def get(self, path: str, listener: str = "ops", token: str = "") -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self.session.get(f"http://{self.addresses[listener]}{path}", headers=headers) as response:
+            json = "json" in response.headers.get("Content-Type", "")
+            return response.status, await response.json() if json else await response.text()
+
+    async def ready(self, wanted: int = 200, seconds: float = 15) -> Any:
+        """Wait until /readyz answers so; return what it tells."""
+        async with asyncio.timeout(seconds):
+            while True:
+                status, told = await self.get("/readyz")
+                if status == wanted:
+                    return told
+                await asyncio.sleep(0.05)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+
+@asynccontextmanager
+async def daemon(environ: Mapping[str, str]) -> AsyncIterator[Running]:
+    """Run `signaged run` on ports of its own choice; yields once both listeners answer."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "daemon", "run", env=_environment(NOWHERE | dict(environ)), stderr=asyncio.subprocess.PIPE
+    )
+    async with aiohttp.ClientSession() as session:
+        running = Running(process, session)
+        listening = asyncio.Event()
+        reader = asyncio.create_task(_read(running, listening))
+        try:
+            await asyncio.wait_for(listening.wait(), 30)
+            yield running
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await reader
+
+
+async def _read(running: Running, listening: asyncio.Event) -> None:
+    assert running.process.stderr is not None
+    async for raw in running.process.stderr:
+        line = orjson.loads(raw)
+        running.lines.append(line)
+        if line["event"] == "listening":
+            running.addresses[line["listener"]] = line["address"]
+        if len(running.addresses) == 2:
+            listening.set()
+    listening.set()
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGNAGED_")}
+    return kept | dict(environ)
