@@ -13,7 +13,6 @@ from daemon.web.operations import Reply
 from daemon.web.problems import CONTENT_TYPE, Problem, invalid, problem_of
 from playlists.queries import Tx
 
-KEPT: Final = timedelta(hours=24)
 LONGEST: Final = 255  # characters
 
 # What a call may be told for reasons that are gone the next time; everything else a key keeps.
@@ -59,15 +58,15 @@ def read_key(given: str) -> str:
     return given
 
 
-async def once(tx: Tx, key: Key, now: datetime, answer: Callable[[], Awaitable[Reply]]) -> Reply:
-    """What `answer` gives, or what it gave when the key was used before, its refusals included.
+async def once(tx: Tx, key: Key, now: datetime, kept_for: timedelta, answer: Callable[[], Awaitable[Reply]]) -> Reply:
+    """What `answer` gives, or what it gave when the key was used within `kept_for`, its refusals included.
 
     A refusal undoes what `answer` did, not the keeping of it. Raises Problem idempotency-mismatch when the key is in
     use now or stands for another body; faults of the moment (5xx, 401, 403, 429) pass through and keep nothing.
     """
     if not await tx.fetchval(_LOCK, key.lock()):
         raise Problem("idempotency-mismatch", "A request with this Idempotency-Key is under way")
-    kept = await tx.fetchrow(_KEPT, key.token_id, key.method, key.path, key.key, now - KEPT)
+    kept = await tx.fetchrow(_KEPT, key.token_id, key.method, key.path, key.key, now - kept_for)
     if kept is not None:
         if kept["request_sha256"] != key.request_sha256:
             raise Problem("idempotency-mismatch", "This Idempotency-Key was used with another body")

@@ -28,8 +28,8 @@ LARGEST_LIMIT: Final = 200
 class Platform:
     """What the API stands on: the parts it calls and the settings it keeps to.
 
-    `patience` is the silence after which a device is offline, `lead` how far ahead content is distributed; `woken`
-    is called after a commit that changed a campaign.
+    `patience` is the silence after which a device is offline, `lead` how far ahead content is distributed,
+    `keys_kept` how long an Idempotency-Key stands; `woken` is called after a commit that changed a campaign.
     """
 
     database: Database
@@ -46,6 +46,7 @@ class Platform:
     max_body_bytes: int
     version: str
     woken: Callable[[], None]
+    keys_kept: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)

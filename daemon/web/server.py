@@ -1,10 +1,12 @@
 """The listener of the API: from a request to an operation, inside one transaction, and back."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from email.utils import format_datetime
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from aiohttp import hdrs, web
 
 from daemon.announce import announce, report
 from daemon.clock import ClockUnset
+from daemon.media import sweep
 from daemon.web import auth, campaigns, creatives, idempotency, network, openapi, schedule, strict, tenants, wallet
 from daemon.web.bodies import Empty
 from daemon.web.operations import Call, Operation, Platform, Reply
@@ -113,7 +116,7 @@ async def _once(operation: Operation, call: Call) -> Reply:
         idempotency.read_key(given),
         strict.fingerprint(call.body),
     )
-    return await idempotency.once(call.tx, key, call.now, answer)
+    return await idempotency.once(call.tx, key, call.now, call.platform.keys_kept, answer)
 
 
 def _tell(call: Call) -> None:
@@ -165,7 +168,15 @@ def application(platform: Platform, registrations: Iterable[Register] = ()) -> w
     app.router.add_get("/openapi.json", _document(openapi.document(OPERATIONS, more, platform.version), platform))
     _mirror(app)
     _refuse_the_rest(app, platform)
+    app.on_startup.append(partial(_sweep, platform))
     return app
+
+
+async def _sweep(platform: Platform, _: web.Application) -> None:
+    """Delete what uploads left that a kill ended; a folder that cannot be used is told by the first upload."""
+    with suppress(OSError):
+        if swept := await asyncio.to_thread(sweep, platform.media):
+            log.info("unfinished uploads deleted", count=swept)
 
 
 def _document(told: dict[str, Any], platform: Platform) -> Handler:
