@@ -56,7 +56,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/uv --version >/dev/null 2>&1 || { \
 		awk '/^[a-z]/ { on = /^uv==/ } on' requirements.lock > $(VENV)/uv.lock && \
 		$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes -r $(VENV)/uv.lock; }
-	@echo "[3/4] the packages of requirements.lock (about 400 MB unpacked; a minute at most on a usual line)"
+	@echo "[3/4] the packages of requirements.lock (about 650 MB unpacked; a minute at most on a usual line)"
 	@$(UV) pip sync --require-hashes requirements.lock
 	@echo "[4/4] signaged itself"
 	@$(UV) pip install -q --no-deps --no-build-isolation --editable .
