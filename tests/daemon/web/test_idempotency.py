@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from tests.daemon.web.caller import Api
 
 DEPOSIT = {"amount": "10.00", "reference": "wire"}
@@ -104,13 +102,13 @@ async def test_what_failed_in_the_middle_can_be_tried_again(api: Api) -> None:
     assert await funded(api, tenant) == "10.00"
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
-async def test_a_key_that_is_none(api: Api, key: str) -> None:
+async def test_a_key_that_is_none(api: Api) -> None:
     tenant, _ = await api.tenant(funds=None)
-    answer = await api.call(
-        "POST", f"/v1/tenants/{tenant}/deposits", api.admin, json=DEPOSIT, headers={"Idempotency-Key": key}
-    )
-    assert (answer.status, list(answer.fields)) == (422, ["Idempotency-Key"])
+    for key in ("", "x" * 256, "a\tb"):
+        answer = await api.call(
+            "POST", f"/v1/tenants/{tenant}/deposits", api.admin, json=DEPOSIT, headers={"Idempotency-Key": key}
+        )
+        assert (answer.status, list(answer.fields)) == (422, ["Idempotency-Key"])
 
 
 async def test_tokens_take_no_key(api: Api) -> None:

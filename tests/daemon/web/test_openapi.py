@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import jsonschema_rs
-import pytest
 
 from daemon.web.server import OPERATIONS
 from tests.daemon.web.caller import Api
@@ -94,17 +93,12 @@ def test_the_document_is_sound() -> None:
             assert named == set(re.findall(r"\{(\w+)\}", path))
 
 
-@pytest.mark.parametrize(("method", "path"), NOT_BUILT)
-async def test_what_is_not_built_is_not_there(api: Api, method: str, path: str) -> None:
-    answer = await api.call(method, path, api.admin, json={} if method == "POST" else None)
-    assert (answer.status, answer.kind) == (404, "not-found")
-
-
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/campaigns/", "/v2/campaigns", "/api/v1/nothing", "/%ff%00"])
-async def test_elsewhere_there_is_nothing(api: Api, path: str) -> None:
-    answer = await api.call("GET", path, api.admin)
-    assert (answer.status, answer.kind) == (404, "not-found")
-    assert answer.headers["X-Correlation-Id"]
+async def test_elsewhere_there_is_nothing(api: Api) -> None:
+    nowhere = ["/", "/v1", "/v1/", "/v1/campaigns/", "/v2/campaigns", "/api/v1/nothing", "/%ff%00"]
+    for method, path in [*NOT_BUILT, *(("GET", path) for path in nowhere)]:
+        answer = await api.call(method, path, api.admin, json={} if method == "POST" else None)
+        assert (answer.status, answer.kind) == (404, "not-found"), path
+        assert answer.headers["X-Correlation-Id"]
 
 
 async def test_another_method_is_told_which_there_are(api: Api) -> None:
@@ -129,36 +123,34 @@ async def test_malformed_bodies_are_refused_everywhere(api: Api) -> None:
             assert answer.kind in READ_FIRST_KINDS, (method, path, body[:80], answer.raw)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "kind"),
-    [
-        (b"", 400, "malformed"),
-        (b"{", 400, "malformed"),
-        (b'{"name": "a"} x', 400, "malformed"),
-        (b'{"name": "a", "name": "b"}', 400, "malformed"),
-        (b'{"name": "\xff"}', 400, "malformed"),
-        (b'{"name": "\\ud800"}', 400, "malformed"),
-        (b'{"name": Infinity}', 400, "malformed"),
-        (b'{"name": ' + b"[" * 100 + b"]" * 100 + b"}", 400, "malformed"),
-        (b"[]", 422, "validation"),
-        (b'{"name": "a\\u0000b"}', 422, "validation"),
-        (b" " * 65_537, 413, "too-large"),
-    ],
-)
-async def test_json_is_taken_strictly(api: Api, body: bytes, status: int, kind: str) -> None:
+STRICT = [
+    (b"", 400, "malformed"),
+    (b"{", 400, "malformed"),
+    (b'{"name": "a"} x', 400, "malformed"),
+    (b'{"name": "a", "name": "b"}', 400, "malformed"),
+    (b'{"name": "\xff"}', 400, "malformed"),
+    (b'{"name": "\\ud800"}', 400, "malformed"),
+    (b'{"name": Infinity}', 400, "malformed"),
+    (b'{"name": ' + b"[" * 100 + b"]" * 100 + b"}", 400, "malformed"),
+    (b"[]", 422, "validation"),
+    (b'{"name": "a\\u0000b"}', 422, "validation"),
+    (b" " * 65_537, 413, "too-large"),
+]
+
+
+async def test_json_is_taken_strictly(api: Api) -> None:
     _, token = await api.tenant(funds=None)
-    answer = await api.call("POST", "/v1/campaigns", token, data=body, headers={"Content-Type": "application/json"})
-    assert (answer.status, answer.kind) == (status, kind)
-    assert answer.body["title"]
-    assert answer.body["detail"]
+    for body, status, kind in STRICT:
+        answer = await api.call("POST", "/v1/campaigns", token, data=body, headers={"Content-Type": "application/json"})
+        assert (answer.status, answer.kind) == (status, kind), body[:80]
+        assert answer.body["title"]
+        assert answer.body["detail"]
 
 
-@pytest.mark.parametrize(
-    "sent", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"]
-)
-async def test_a_body_is_json_by_its_own_account(api: Api, sent: str) -> None:
-    answer = await api.call("POST", "/v1/tenants", api.admin, data=b"{}", headers={"Content-Type": sent})
-    assert (answer.status, answer.kind) == (415, "unsupported-media-type")
+async def test_a_body_is_json_by_its_own_account(api: Api) -> None:
+    for sent in ("text/plain", "application/merge-patch+json", "application/json; charset=latin1"):
+        answer = await api.call("POST", "/v1/tenants", api.admin, data=b"{}", headers={"Content-Type": sent})
+        assert (answer.status, answer.kind) == (415, "unsupported-media-type")
 
 
 async def test_a_body_without_end_is_too_large(api: Api) -> None:
