@@ -14,7 +14,7 @@ import prometheus_client
 import structlog
 from aiohttp import web
 
-from config.settings import Address, Settings
+from config.settings import Address, HttpSettings, Settings
 from daemon import announce, chores, planner, ticker
 from daemon.campaigns.events import Transition
 from daemon.clock import Clock, DatabaseClock
@@ -33,7 +33,7 @@ from daemon.tick import LIFE, Rules
 from daemon.upkeep import count, keep_time, prepare
 from daemon.watchdog import Heartbeats, Systemd, measure_lag
 from daemon.watchdog import feed as feed_watchdog
-from daemon.web import ops, server
+from daemon.web import guard, ops, server
 from daemon.web.delivered import Deliveries
 from daemon.web.keys import Keys
 from daemon.web.operations import Platform
@@ -45,7 +45,7 @@ from playlists.localtime import tzdata_version
 
 log = structlog.get_logger("daemon.app")
 
-FRESH = 30.0  # seconds within which every loop must come round
+FRESH = 60.0  # seconds within which every loop must come round; a million due at once take 40
 DRAIN = 8.0  # seconds for requests under way
 
 Loop = Callable[..., Awaitable[None]]  # runs until cancelled
@@ -103,17 +103,18 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
     clock = DatabaseClock()
     wakes = Wakes()
     sightings = Sightings()
+    limits = _limits(settings.http)
     patience = presence.patience(settings.devices.poll_after, settings.devices.heartbeat)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings.database))
         feed = Feed(database)
         probes = ops.Probes(registry, metrics, heartbeats, _conditions(database, clock, feed))
-        ops_at = await stack.enter_async_context(serve("ops", ops.application(probes), settings.ops.listen))
+        ops_at = await stack.enter_async_context(serve("ops", ops.application(probes), settings.ops.listen, limits))
         callers = await stack.enter_async_context(AsyncExitStack())
         platform = _platform(settings, database, clock, metrics, wakes.all)
         screens = _screens(settings, platform, feed, sightings)
         api = server.application(platform, [partial(register_screens, screens=screens, folder=platform.media)])
-        http_at = await callers.enter_async_context(serve("http", api, settings.http.listen))
+        http_at = await callers.enter_async_context(serve("http", api, settings.http.listen, limits))
         async with anyio.create_task_group() as loops:
 
             def loop(name: str, function: Loop, *arguments: object) -> None:
@@ -180,6 +181,7 @@ def _platform(
         max_body_bytes=settings.http.max_body_bytes,
         version=version("signaged"),
         woken=woken,
+        keys_kept=settings.retention.idempotency,
     )
 
 
@@ -201,6 +203,10 @@ def _screens(settings: Settings, platform: Platform, feed: Feed, sightings: Sigh
         ),
         woken=platform.woken,
     )
+
+
+def _limits(http: HttpSettings) -> guard.Limits:
+    return guard.Limits(http.header_timeout, http.body_timeout, http.idle_timeout, http.max_connections)
 
 
 def _rules(settings: Settings) -> Rules:
@@ -261,18 +267,24 @@ async def _live_when_prepared(life: Life, name: str, function: Loop, *arguments:
 
 
 @asynccontextmanager
-async def serve(name: str, app: web.Application, listen: Address) -> AsyncIterator[Address]:
+async def serve(name: str, app: web.Application, listen: Address, limits: guard.Limits) -> AsyncIterator[Address]:
     """Answer on an address and yield it, its port known; at the end, requests under way are given some seconds."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=limits.idle.total_seconds(),
+        shutdown_timeout=DRAIN,
+    )
     await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, listen.host, listen.port, backlog=1024).start()
-        except OSError as error:
-            raise ListenError(f"cannot listen on {listen}: {error.strerror or error}") from error
-        host, port = runner.addresses[0][:2]
-        log.info("listening", listener=name, address=str(Address(host, port)))
-        yield Address(host, port)
+        async with AsyncExitStack() as stack:
+            try:
+                host, port = await stack.enter_async_context(guard.listening(runner, listen.host, listen.port, limits))
+            except OSError as error:
+                raise ListenError(f"cannot listen on {listen}: {error.strerror or error}") from error
+            log.info("listening", listener=name, address=str(Address(host, port)))
+            yield Address(host, port)
     finally:
         with anyio.move_on_after(DRAIN + 2, shield=True):
             await runner.cleanup()

@@ -19,23 +19,20 @@ LAG_WINDOW = 100  # samples
 class Heartbeats:
     """When each loop last went round; a loop beats on every round, also while what it needs is down."""
 
-    _limits: dict[str, float] = field(default_factory=dict)
-    _beats: dict[str, float] = field(default_factory=dict)
+    _beats: dict[str, tuple[float, float]] = field(default_factory=dict)  # name -> limit, last beat
 
     def register(self, name: str, limit: float) -> Callable[[], None]:
-        """Expect a loop to beat at least every `limit` seconds; returns what it must call."""
-        self._limits[name] = limit
+        """Return what a loop must call at least every `limit` seconds; it is watched from its first beat on."""
 
         def beat() -> None:
-            self._beats[name] = time.monotonic()
+            self._beats[name] = limit, time.monotonic()
 
-        beat()
         return beat
 
     def stale(self) -> list[str]:
         """Return the names of the loops that are overdue."""
         now = time.monotonic()
-        return [name for name, limit in self._limits.items() if now - self._beats[name] > limit]
+        return [name for name, (limit, last) in self._beats.items() if now - last > limit]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -12,6 +13,10 @@ from daemon.app import serve
 from daemon.metrics import Metrics
 from daemon.watchdog import Heartbeats
 from daemon.web import ops
+from daemon.web.guard import Limits
+
+SOON = timedelta(seconds=10)
+LIMITS = Limits(SOON, SOON, SOON, connections=100)
 
 
 @dataclass
@@ -35,14 +40,18 @@ async def listener() -> AsyncIterator[Listener]:
     metrics, heartbeats = Metrics.create(registry), Heartbeats()
     conditions = {name: lambda name=name: facts[name] for name in facts}
     app = ops.application(ops.Probes(registry, metrics, heartbeats, conditions))
-    async with serve("ops", app, Address("127.0.0.1", 0)) as address, aiohttp.ClientSession() as session:
+    async with (
+        serve("ops", app, Address("127.0.0.1", 0), LIMITS) as address,
+        aiohttp.ClientSession() as session,
+    ):
         yield Listener(session, f"http://{address}", metrics, heartbeats, facts)
 
 
 async def test_livez_asks_the_loops_and_no_dependency(listener: Listener) -> None:
     listener.facts["database"] = False
     assert await listener.get("/livez") == (200, {"status": "ok", "stale": []})
-    listener.heartbeats.register("ticker", -1.0)
+    listener.heartbeats.register("ticker", -1.0)()
+    listener.heartbeats.register("not begun yet", -1.0)
     assert await listener.get("/livez") == (503, {"status": "stale", "stale": ["ticker"]})
 
 
