@@ -30,7 +30,6 @@ HORIZON_HOURS = 48
 # One more than the least a screen must have left (SPEC 6), so that a renewal has an hour to happen in.
 RENEW_HOURS = 27
 
-NICENESS = 5  # the event loop goes first where processors are few
 _LENGTH = struct.Struct("!I")
 _INPUTS_A_CHILD = 16  # fewer inputs than this are not worth a further child
 
@@ -102,7 +101,6 @@ def main() -> None:
     # Its end is that of its input: the daemon may still want answers while it drains.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    os.nice(NICENESS)
     # A broken pipe is as good an end: nobody is left to answer to.
     with suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # a stray print must not look like an answer
