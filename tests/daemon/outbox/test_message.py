@@ -6,7 +6,7 @@ import pytest
 
 from daemon.campaigns.campaign import TransitionType, legal_changes
 from daemon.campaigns.events import Transition
-from daemon.outbox.message import SHARDS, device_message, shard, transition_data, transition_message
+from daemon.outbox.message import SHARDS, device_message, shard, transition_message
 from playlists.ids import CampaignId, DeviceId, TenantId
 from tests import events
 
@@ -42,7 +42,7 @@ def transition(kind: str = "started", status_from: str | None = "SCHEDULED", sta
 @pytest.mark.parametrize("change", sorted(legal_changes(), key=str), ids=str)
 def test_every_change_that_can_be_is_described_by_its_schema(change: tuple[str, str | None, str]) -> None:
     fact = transition(*change)
-    message = transition_message(fact, transition_data(fact))
+    message = transition_message(fact)
     told = events.read(str(message.key).encode(), message.body, HEADERS)
     assert told["tenantid"] == str(fact.tenant_id)
     assert told["correlationid"] == "corr-1"
@@ -61,7 +61,7 @@ def test_there_is_a_schema_for_every_type_and_for_nothing_else() -> None:
 def test_schemas_refuse_what_they_do_not_describe() -> None:
     fact = transition()._replace(moved={"refunded": "1.00"})
     with pytest.raises(jsonschema_rs.ValidationError, match="refunded"):
-        events.read(str(fact.campaign_id).encode(), transition_message(fact, transition_data(fact)).body, HEADERS)
+        events.read(str(fact.campaign_id).encode(), transition_message(fact).body, HEADERS)
 
 
 def test_a_device_is_its_own_subject_and_nobodys_tenant() -> None:
