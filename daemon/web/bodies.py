@@ -16,7 +16,6 @@ WallTime = Annotated[
 ]
 Instant = Annotated[datetime, Meta(tz=True)]
 Sha256Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Percent = Annotated[int, Meta(ge=1, le=100)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Flag = Literal["ALCOHOL", "TOBACCO", "GAMBLING", "ADULT"]
 Mime = Literal["image/png", "image/jpeg", "image/webp", "image/gif", "video/mp4", "video/webm"]

@@ -144,7 +144,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 def _refusals(operation: Operation) -> list[str]:
     """The kinds of problems, one per status, that the operation may answer with."""
     kinds = ["unauthorized", "forbidden", "internal", "unavailable"]
-    if "{" in operation.path:
+    if "{" in operation.path or any(one.name == "tenant_id" for one in operation.query):
         kinds.append("not-found")
     if operation.query or operation.body is not None or operation.stream is not None:
         kinds.append("validation")

@@ -1,5 +1,6 @@
 """A caller of the real API over HTTP, and short ways to the things that tests begin with."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from daemon.campaigns.draft import BookingLimits
 from daemon.web.operations import Platform
+from tests.daemon.web import promises
 from tests.doubles import FakeClock
 
 UNIT = 1_000_000
@@ -55,10 +57,10 @@ class Api:
             headers["Authorization"] = f"Bearer {token}"
         async with self.session.request(method, self.url + path, headers=headers, **request) as response:
             raw = await response.read()
-            json = "json" in response.headers.get("Content-Type", "")
-            return Answer(
-                response.status, response.headers.copy(), await response.json() if json and raw else None, raw
-            )
+        kind = response.headers.get("Content-Type", "")
+        told = json.loads(raw) if raw and "json" in kind else None
+        promises.check(method, path, response.status, kind, told)
+        return Answer(response.status, response.headers.copy(), told, raw)
 
     async def ok(self, method: str, path: str, token: str | None = None, **request: Any) -> Any:
         answer = await self.call(method, path, token or self.admin, **request)
