@@ -35,7 +35,7 @@ PAST, AHEAD = timedelta(hours=HORIZON_HOURS - RENEW_HOURS), timedelta(hours=HORI
 KEPT = timedelta(hours=4)  # how long a playlist is known after its end (SPEC 6)
 FORGET_EVERY = timedelta(minutes=1)
 # A portion's transaction stays well under a second, so that what is urgent never waits long for it.
-SCREENS_A_PORTION, INPUTS_A_PORTION, COMPILE_SECONDS = 2_000, 400, 0.35
+SCREENS_A_PORTION, INPUTS_A_PORTION, PLACEMENTS_A_PORTION, COMPILE_SECONDS = 2_000, 400, 20_000, 0.35
 FORGET_A_PORTION, RECOUNT_A_PORTION = 500, 50
 SHELVED_AT_ONCE = 50  # bodies handed to the database in one statement
 FAILED_AGAIN_AFTER = timedelta(seconds=30)
@@ -95,6 +95,7 @@ async def _sorted(tx: Tx, now: datetime, stale: Sequence[Seat], shops: dict[Stor
     kinds: dict[Screen, int] = {}
     known: dict[tuple[StoreId, int], int] = {}
     inputs: dict[tuple[int, int], list[DeviceId]] = {}
+    room = PLACEMENTS_A_PORTION
     for number, seat in enumerate(stale):
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)
@@ -104,8 +105,11 @@ async def _sorted(tx: Tx, now: datetime, stale: Sequence[Seat], shops: dict[Stor
             screen = Screen(shop.timezone, seat.slots_per_hour, shop.opening_hours, houses[seat.store_id])
             kind = known[seat.store_id, seat.slots_per_hour] = kinds.setdefault(screen, len(kinds))
         key = sieve.eligible(seat), kind
-        if key in inputs or len(inputs) < INPUTS_A_PORTION:  # the others stay stale, for the next portion
-            inputs.setdefault(key, []).append(seat.device_id)
+        if key in inputs:
+            inputs[key].append(seat.device_id)
+        elif room > 0 and len(inputs) < INPUTS_A_PORTION:  # the others stay stale, for the next portion
+            inputs[key] = [seat.device_id]
+            room -= key[0].bit_count()
     return Work(
         placements=placed,
         screens=list(kinds),

@@ -13,7 +13,7 @@ from playlists.queries.transaction import Cursor, Row, Tx
 PLANNER = 0x7369676E_706C616E  # "signplan": the advisory lock of whoever compiles
 # A planner that stands still must not keep the others waiting: the server ends its transaction.
 LOCK = """
-SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', '5s', true)
+SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', '8s', true)
 """
 
 
