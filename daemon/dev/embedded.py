@@ -28,6 +28,7 @@ STOP_SECONDS = 20.0
 PORT_TRIES = 5
 LOG_LINES = 12
 
+NOTHING_MORE: Mapping[str, str] = {}
 DURABLE: Mapping[str, str] = {}
 FAST_AND_LOSSY: Mapping[str, str] = {
     "fsync": "off",
@@ -44,12 +45,15 @@ class EmbeddedError(RuntimeError):
 
 @contextlib.asynccontextmanager
 async def embedded_postgres(
-    folder: Path, port: int | None = None, settings: Mapping[str, str] = DURABLE
+    folder: Path,
+    port: int | None = None,
+    settings: Mapping[str, str] = DURABLE,
+    environment: Mapping[str, str] = NOTHING_MORE,
 ) -> AsyncIterator[str]:
     """Run PostgreSQL 18 on 127.0.0.1 with its data below `folder`; yield the owner's URL of the database `signaged`.
 
     A folder of an earlier run is reused, also after a crash. `port` None takes a free one. `settings` are
-    `postgresql.conf` names. Raises EmbeddedError.
+    `postgresql.conf` names; `environment` adds variables to the server's own. Raises EmbeddedError.
     """
     folder = folder.absolute()
     user = _server_user(folder)
@@ -70,7 +74,8 @@ async def embedded_postgres(
             arguments = ["-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
             log.truncate(0)
             # fast shutdown both ways: clients are cut off, the data is left clean
-            async with child(postgres_program("postgres"), arguments, log, user, signal.SIGINT) as process:
+            program = postgres_program("postgres")
+            async with child(program, arguments, log, user, signal.SIGINT, environment) as process:
                 url = f"postgresql://{OWNER}:{quote(password)}@127.0.0.1:{port_to_try}/"
                 if await _answers(process, url, log):
                     yield url + DATABASE
@@ -100,10 +105,15 @@ async def embedded_kafka(port: int | None = None) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def child(
-    program: Path, arguments: Sequence[str], log: IO[bytes], user: str, stop: signal.Signals
+    program: Path,
+    arguments: Sequence[str],
+    log: IO[bytes],
+    user: str,
+    stop: signal.Signals,
+    environment: Mapping[str, str] = NOTHING_MORE,
 ) -> AsyncIterator[anyio.abc.Process]:
     """Run a program as `user`, in a session of its own (ctrl-C passes it by); `stop` ends it, whatever ends us."""
-    process = await _launched(program, arguments, log, user, stop)
+    process = await _launched(program, arguments, log, user, stop, environment)
     try:
         yield process
     finally:
@@ -117,10 +127,16 @@ async def child(
 
 
 async def _launched(
-    program: Path, arguments: Sequence[str], log: IO[bytes], user: str, death_signal: signal.Signals
+    program: Path,
+    arguments: Sequence[str],
+    log: IO[bytes],
+    user: str,
+    death_signal: signal.Signals,
+    environment: Mapping[str, str],
 ) -> anyio.abc.Process:
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py"))]
-    command = [*launcher, str(os.getpid()), death_signal.name, user, str(program), *arguments]
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    command = [*launcher, str(os.getpid()), death_signal.name, user, *variables, str(program), *arguments]
     return await anyio.open_process(
         command,
         stdin=None,

@@ -1,7 +1,7 @@
 """Become the server that the embedding process asked for: die with it, and never run as root.
 
-Run as a program of its own (`python -I -S launch.py PARENT SIGNAL USER PROGRAM ARGUMENT...`), so that nothing
-runs between fork and exec of a process with threads. It imports the standard library only.
+Run as a program of its own (`python -I -S launch.py PARENT SIGNAL USER [NAME=VALUE...] PROGRAM ARGUMENT...`), so
+that nothing runs between fork and exec of a process with threads. It imports the standard library only.
 """
 
 import ctypes
@@ -82,15 +82,23 @@ def become(name: str, *paths: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Replace this process by the program: `parent's pid, signal at its death, user or "", program, arguments`."""
-    parent, death_signal, user, program, *rest = arguments
+    """Replace this process by a program.
+
+    `arguments` are the parent's pid, the signal at its death, a user or "", variables for the program alone as
+    NAME=VALUE, the program's absolute path, its own arguments.
+    """
+    parent, death_signal, user, *rest = arguments
+    variables = dict(os.environ)
+    while not rest[0].startswith("/"):
+        name, _, variables[name] = rest.pop(0).partition("=")
+    program, *rest = rest
     if user:
         become(user, program, *(path for path in rest if os.path.isdir(path)))  # noqa: PTH112 # 10 ms less without pathlib
     if sys.platform == "linux":
         call("prctl", PR_SET_PDEATHSIG, int(signal.Signals[death_signal]), 0, 0, 0)
         if os.getppid() != int(parent):
             sys.exit("the process that wanted this server is gone")
-    os.execv(program, [program, *rest])  # noqa: S606 # no shell: the arguments are passed on as they are
+    os.execve(program, [program, *rest], variables)  # noqa: S606 # no shell: the arguments are passed on as they are
 
 
 if __name__ == "__main__":

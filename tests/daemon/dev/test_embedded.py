@@ -146,3 +146,13 @@ async def test_kafka_keeps_the_order_of_a_key(kafka_bootstrap: str) -> None:
     async with consumer:
         values = [int((await asyncio.wait_for(consumer.getone(), 10)).value or b"") for _ in range(20)]
     assert values == list(range(20))
+
+
+async def test_variables_reach_the_server_and_nothing_else_of_ours_does(tmp_path: Path) -> None:
+    async with embedded_postgres(tmp_path / "pg", settings=FAST_AND_LOSSY, environment={"SPARE": "a=b"}) as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute("CREATE TEMP TABLE told (line text); COPY told FROM PROGRAM 'env'")
+        told = [row["line"] for row in await connection.fetch("SELECT line FROM told")]
+        await connection.close()
+    assert "SPARE=a=b" in told
+    assert not any(line.startswith(("PYTEST_", "HOME=")) for line in told)
