@@ -131,11 +131,9 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
                 wakes.all()
 
             ground = database, clock, metrics
-            steps = (
-                *LIFE,
-                *chores.steps(settings.distribution.ready_threshold, patience, settings.retention.idempotency),
-            )
             recheck, ready_percent = settings.ticker.recheck, settings.distribution.ready_threshold
+            kept = settings.retention
+            steps = (*LIFE, *chores.steps(ready_percent, patience, kept.idempotency, kept.mails))
             loop("prepare", _prepare, life, database, settings, clock)
             loop("clock", keep_time, *ground, beat("clock"))
             loop("lag", measure_lag, metrics.loop_lag_seconds)

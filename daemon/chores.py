@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from daemon.campaigns.events import Transition
+from daemon.notices import queries as notices
 from daemon.outbox import queries as outbox
 from daemon.outbox.message import device_message
 from daemon.readiness import ready_due
@@ -11,6 +12,7 @@ from devices.queries.presence import announce_changes
 from playlists.queries import Tx
 
 PORTION = 1000
+FORGOTTEN_AT_ONCE = 10_000  # a minute
 
 FORGET_KEYS = """
 DELETE FROM idempotency_keys WHERE (token_id, method, path, key) IN (
@@ -18,11 +20,11 @@ DELETE FROM idempotency_keys WHERE (token_id, method, path, key) IN (
 )"""
 
 
-def steps(ready_percent: int, patience: timedelta, keys_kept: timedelta) -> tuple[Step, ...]:
+def steps(ready_percent: int, patience: timedelta, keys_kept: timedelta, mails_kept: timedelta) -> tuple[Step, ...]:
     """The steps that follow a campaign's life in a tick.
 
     `ready_percent` of an audience make a campaign ready, `patience` is the silence after which a device is offline,
-    `keys_kept` how long an idempotency key counts.
+    `keys_kept` how long an idempotency key counts, `mails_kept` how long a mail that was sent is kept.
     """
 
     async def ready(tx: Tx, now: datetime) -> list[Transition]:
@@ -33,10 +35,14 @@ def steps(ready_percent: int, patience: timedelta, keys_kept: timedelta) -> tupl
         return []
 
     async def keys(tx: Tx, now: datetime) -> list[Transition]:
-        await tx.execute(FORGET_KEYS, now - keys_kept, PORTION)
+        await tx.execute(FORGET_KEYS, now - keys_kept, FORGOTTEN_AT_ONCE)
         return []
 
-    return once("readiness", ready), once("presence", presence), once("idempotency", keys)
+    async def mails(tx: Tx, now: datetime) -> list[Transition]:
+        await notices.purge(tx, now - mails_kept, FORGOTTEN_AT_ONCE)
+        return []
+
+    return once("readiness", ready), once("presence", presence), once("idempotency", keys), once("mails", mails)
 
 
 async def announce_presence(tx: Tx, patience: timedelta, now: datetime) -> int:

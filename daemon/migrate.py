@@ -109,11 +109,11 @@ async def pending(connection: Tx) -> list[str]:
 
 
 async def _migrate(connection: Connection, app_url: str | None, role: str) -> list[str]:
-    todo = set(await pending(connection))
+    missing = set(await pending(connection))
     await _ensure_role(connection, app_url, role)
     done = []
     for migration in shipped():
-        if migration.name in todo:
+        if migration.name in missing:
             async with connection.transaction():
                 await connection.execute(TABLE)
                 await connection.execute(migration.sql.replace(":app_role", quoted(role)))
