@@ -29,7 +29,7 @@ test: $(READY) ## run the tests
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 bench: $(READY) ## measure; the results go into BENCHMARKS.md
-	@set -e; for bench in tests/bench/*.py; do echo "== $$bench"; $(BIN)/python "$$bench" $(ARGS); done
+	@exec $(BIN)/python tests/bench/run.py $(ARGS)
 
 check: $(READY) ## lint, types and import directions
 	$(BIN)/ruff check .

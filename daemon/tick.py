@@ -1,5 +1,6 @@
 """One tick: its steps in their order, each in batches and transactions of its own, none stopping the next (SPEC 3)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -83,25 +84,44 @@ async def tick(ground: Ground, steps: Sequence[Step], names: Collection[str] | N
 
 async def drain(changes: Sequence[Change], ground: Ground) -> None:
     """Do each change to everything due, batch by batch."""
-    for change in changes:
-        while await _batch(change, ground) == ground.rules.batch:
-            pass
+    committed: list[Transition] = []
+    try:
+        for change in changes:
+            while await _batch(change, ground, committed) == ground.rules.batch:
+                pass
+    finally:
+        _report(ground, committed)
 
 
-async def _batch(change: Change, ground: Ground) -> int:
-    """One batch in one transaction, and how many campaigns it took; a row that fails is sorted out of it."""
+async def _batch(change: Change, ground: Ground, committed: list[Transition]) -> int:
+    """One batch in one transaction, and how many campaigns it took; a row that fails is sorted out of it.
+
+    What the batch before committed is reported while the server works on this one.
+    """
     now, rules = ground.clock.now(), ground.rules
     try:
         async with ground.begin() as tx:
-            transitions = await change.due(tx, now, rules.batch, rules.settle_after)
+            changing = asyncio.ensure_future(change.due(tx, now, rules.batch, rules.settle_after))
+            try:
+                await asyncio.sleep(0)  # it is on its way before we go on
+                _report(ground, committed)
+            finally:
+                transitions = await changing
             await announce(tx, transitions, now)
     except Exception as error:
         if transient(error):
             raise
         log.warning("batch failed", change=change.kind, error=str(error))
         return await _sorted_out(change, ground, now)
-    ground.report(transitions)
+    committed += transitions
     return sum(transition.type == change.kind for transition in transitions)
+
+
+def _report(ground: Ground, committed: list[Transition]) -> None:
+    if committed:
+        told = committed.copy()
+        committed.clear()
+        ground.report(told)
 
 
 async def _sorted_out(change: Change, ground: Ground, now: datetime) -> int:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import orjson
-
 from daemon.campaigns.events import Transition
 from daemon.notices.kinds import Kind
 from daemon.notices.mail import Notice, StoreLine, Summary
@@ -14,13 +12,13 @@ from playlists.queries import Tx
 
 
 class Mail(NamedTuple):
-    """A mail that is owed; `facts` is JSON of what the log's row of the change does not keep."""
+    """A mail that is owed; the name is what the log's row of the change does not keep."""
 
     kind: str
     tenant_id: TenantId
     campaign_id: CampaignId
     sequence: int
-    facts: bytes
+    campaign_name: str
 
 
 class Claim(NamedTuple):
@@ -34,15 +32,14 @@ class Claim(NamedTuple):
 
 def owed(kind: str, transition: Transition) -> Mail:
     """The mail of one kind that a transition owes."""
-    facts = orjson.dumps({"campaign_name": transition.campaign_name})
-    return Mail(kind, transition.tenant_id, transition.campaign_id, transition.sequence, facts)
+    return Mail(kind, transition.tenant_id, transition.campaign_id, transition.sequence, transition.campaign_name)
 
 
 APPEND = """
 INSERT INTO mails (kind, tenant_id, campaign_id, sequence, facts, created_at, next_attempt_at)
-SELECT kind, tenant_id, campaign_id, sequence, convert_from(facts, 'UTF8')::jsonb, $6, $6
-FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::integer[], $5::bytea[])
-     AS mail (kind, tenant_id, campaign_id, sequence, facts)"""
+SELECT kind, tenant_id, campaign_id, sequence, jsonb_build_object('campaign_name', name), $6, $6
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[])
+     AS mail (kind, tenant_id, campaign_id, sequence, name)"""
 
 
 async def append(tx: Tx, mails: Sequence[Mail], now: datetime) -> None:

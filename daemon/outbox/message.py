@@ -43,11 +43,8 @@ def schema_uri(event: str) -> str:
     return f"urn:signaged:schema:{event}:{VERSION}"
 
 
-def transition_data(transition: Transition) -> bytes:
-    """The `data` of a campaign's message as JSON (SPEC 9): the change, and beside it what it moved.
-
-    Raises orjson.JSONEncodeError (a TypeError) for text that is not Unicode.
-    """
+def transition_data(transition: Transition) -> dict[str, Any]:
+    """The `data` of a campaign's message (SPEC 9): the change, and beside it what it moved."""
     data: dict[str, Any] = {
         "campaign_id": str(transition.campaign_id),
         "campaign_name": transition.campaign_name,
@@ -67,14 +64,17 @@ def transition_data(transition: Transition) -> bytes:
     }
     if transition.changes:
         data["changes"] = transition.changes
-    return orjson.dumps(data, option=orjson.OPT_UTC_Z)
+    return data
 
 
-def transition_message(transition: Transition, data: bytes) -> Message:
-    """The one message of a transition around its `transition_data`; same sequence, key and subject the campaign."""
-    campaign, event = str(transition.campaign_id), f"campaign.{transition.type}"
+def transition_message(transition: Transition) -> Message:
+    """The one message of a transition; same sequence, key and subject the campaign.
+
+    Raises orjson.JSONEncodeError (a TypeError) for text that is not Unicode.
+    """
+    data, event = transition_data(transition), f"campaign.{transition.type}"
     extensions = {"tenantid": str(transition.tenant_id), "correlationid": transition.correlation_id}
-    body = _envelope(campaign, event, transition.sequence, transition.executed_at, extensions, data)
+    body = _envelope(data["campaign_id"], event, transition.sequence, transition.executed_at, extensions, data)
     return Message(Topic.CAMPAIGNS, transition.campaign_id, transition.sequence, transition.type, body)
 
 
@@ -82,12 +82,14 @@ def device_message(
     device_id: DeviceId, number: int, event: str, at: datetime, correlation_id: str, data: dict[str, Any]
 ) -> Message:
     """A device's `device.online` or `device.offline`, its `number`th announcement, with what `data` adds."""
-    text = orjson.dumps({"device_id": str(device_id), **data}, option=orjson.OPT_UTC_Z)
-    body = _envelope(str(device_id), event, number, at, {"correlationid": correlation_id}, text)
+    told = {"device_id": str(device_id), **data}
+    body = _envelope(str(device_id), event, number, at, {"correlationid": correlation_id}, told)
     return Message(Topic.DEVICES, device_id, number, event, body)
 
 
-def _envelope(subject: str, event: str, sequence: int, at: datetime, extensions: dict[str, str], data: bytes) -> bytes:
+def _envelope(
+    subject: str, event: str, sequence: int, at: datetime, extensions: dict[str, str], data: dict[str, Any]
+) -> bytes:
     # `sequence` is a JSON number: consumers compare it, and as text "10" would sort before "9"
     return orjson.dumps(
         {
@@ -101,7 +103,7 @@ def _envelope(subject: str, event: str, sequence: int, at: datetime, extensions:
             "dataschema": schema_uri(event),
             **extensions,
             "sequence": sequence,
-            "data": orjson.Fragment(data),
+            "data": data,
         },
         option=orjson.OPT_UTC_Z,
     )
