@@ -156,15 +156,15 @@ def application(platform: Platform, registrations: Iterable[Register] = ()) -> w
     Every path under /v1 answers under /api/v1 as well; what is not there is a problem like any other.
     """
     app = web.Application(client_max_size=platform.max_body_bytes)
+    more: dict[str, Any] = {}
+    for register in registrations:  # first: the router tries routes in order, and most requests are the screens'
+        more.update(register(app))
     for operation in OPERATIONS:
         handle = endpoint(operation, platform)
         if operation.method == hdrs.METH_GET:
             app.router.add_get(operation.path, handle)  # answers HEAD as well
         else:
             app.router.add_route(operation.method, operation.path, handle)
-    more: dict[str, Any] = {}
-    for register in registrations:
-        more.update(register(app))
     app.router.add_get("/openapi.json", _document(openapi.document(OPERATIONS, more, platform.version), platform))
     _mirror(app)
     _refuse_the_rest(app, platform)
