@@ -241,8 +241,8 @@ class PlaylistSettings(Section):
     def _whole_hours(self) -> "PlaylistSettings":
         if self.horizon % timedelta(hours=1) or self.renew % timedelta(hours=1):
             raise ValueError("horizon and renew must be whole hours (multiples of 3600)")
-        if self.renew >= self.horizon:
-            raise ValueError("renew must be shorter than horizon")
+        if self.renew > self.horizon - timedelta(hours=2):
+            raise ValueError("renew must be at least two hours shorter than horizon")
         return self
 
 

@@ -18,6 +18,7 @@ from config.settings import Address, HttpSettings, Settings
 from daemon import announce, chores, planner, ticker
 from daemon.campaigns.events import Transition
 from daemon.clock import Clock, DatabaseClock
+from daemon.compiling import Reach
 from daemon.database import Database
 from daemon.feed import Feed
 from daemon.feed import run as follow
@@ -142,7 +143,8 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
             loop_when_prepared(
                 "ticker", ticker.run, *ground, _rules(settings), recheck, committed, wakes.ticker, beat("ticker"), steps
             )
-            loop_when_prepared("planner", planner.run, *ground, beat("planner"), wakes.planner)
+            reach = Reach.of(settings.playlist.horizon, settings.playlist.renew)
+            loop_when_prepared("planner", planner.run, *ground, beat("planner"), wakes.planner, reach)
             loop_when_prepared("feed", follow, feed, database, clock, beat("feed"))
             loop_when_prepared("sightings", write_sightings, sightings, *ground, ready_percent, beat("sightings"))
             loop_when_prepared("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"))

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import brotli
 import msgspec
@@ -26,12 +26,34 @@ from playlists.placement import Placement, Screen, horizon, input_digest
 
 T = TypeVar("T")
 
-HORIZON_HOURS = 48
-# One more than the least a screen must have left (SPEC 6), so that a renewal has an hour to happen in.
-RENEW_HOURS = 27
-
 _LENGTH = struct.Struct("!I")
 _INPUTS_A_CHILD = 16  # fewer inputs than this are not worth a further child
+
+
+class Reach(msgspec.Struct, frozen=True, array_like=True):
+    """How many hours a playlist covers, and how many of them are left when it is renewed.
+
+    That is one more than the least a screen must have left (SPEC 6), so that a renewal has an hour to happen in.
+    """
+
+    hours: int = 48
+    renewed_at: int = 27
+
+    @property
+    def whole(self) -> timedelta:
+        """How far ahead a playlist reaches at most."""
+        return timedelta(hours=self.hours)
+
+    @property
+    def renewal(self) -> timedelta:
+        """How much of it is left when it is renewed."""
+        return timedelta(hours=self.renewed_at)
+
+    @classmethod
+    def of(cls, horizon: timedelta, least: timedelta) -> Self:
+        """From the settings: what a playlist covers and the least that must remain, both whole hours."""
+        hour = timedelta(hours=1)
+        return cls(horizon // hour, least // hour + 1)
 
 
 class Input(msgspec.Struct, frozen=True, array_like=True):
@@ -48,6 +70,7 @@ class Plan(msgspec.Struct, tag="plan", frozen=True):
     placements: list[Placement]
     screens: list[Screen]
     inputs: list[Input]
+    reach: Reach = Reach()
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -124,7 +147,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _planned(plan: Plan, one: Input) -> Planned:
     digest = input_digest((plan.placements[index] for index in one.placements), plan.screens[one.screen])
-    return Planned(digest, *horizon(digest, plan.now, HORIZON_HOURS, RENEW_HOURS))
+    return Planned(digest, *horizon(digest, plan.now, plan.reach.hours, plan.reach.renewed_at))
 
 
 def _made(plan: Plan, planned: Planned, one: Input) -> Answer:
@@ -201,7 +224,8 @@ async def _exchange(process: asyncio.subprocess.Process, request: bytes) -> Answ
 class Compiler:
     """Children that share a plan's inputs among them; not to be asked twice at a time."""
 
-    def __init__(self, children: int) -> None:
+    def __init__(self, children: int, reach: Reach) -> None:
+        self.reach = reach
         self._children = [Child() for _ in range(children)]
         self._used = 1
 
@@ -211,7 +235,7 @@ class Compiler:
         """What each input is known by, in their order; `make` then takes their indexes. Raises ChildLost."""
         self._used = min(len(self._children), 1 + len(inputs) // _INPUTS_A_CHILD)
         shares = [
-            child.ask(Plan(now, list(placements), list(screens), list(inputs[number :: self._used])))
+            child.ask(Plan(now, list(placements), list(screens), list(inputs[number :: self._used]), self.reach))
             for number, child in enumerate(self._children[: self._used])
         ]
         answers = await self._all(shares)
@@ -257,9 +281,9 @@ class Compiler:
 
 
 @asynccontextmanager
-async def opened(children: int) -> AsyncIterator[Compiler]:
+async def opened(children: int, reach: Reach) -> AsyncIterator[Compiler]:
     """A compiler whose children, at most this many, are started when needed and ended with the block."""
-    compiler = Compiler(children)
+    compiler = Compiler(children, reach)
     try:
         yield compiler
     finally:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from daemon.clock import Clock, ClockUnset
-from daemon.compiling import HORIZON_HOURS, RENEW_HOURS, ChildLost, Compiled, Compiler, Input, Planned, opened
+from daemon.compiling import ChildLost, Compiled, Compiler, Input, Planned, Reach, opened
 from daemon.database import Connection, Database, DatabaseUnavailable
 from daemon.house import SHIPPED
 from daemon.metrics import Metrics, precreate
@@ -30,8 +30,6 @@ log = structlog.get_logger("daemon.planner")
 NOTIFY = "SELECT pg_notify('signaged_screens', '')"
 POLL = 0.25  # seconds between looks for marks
 RETRY = 1.0  # seconds until the database is asked again
-RENEWAL = timedelta(hours=RENEW_HOURS)
-PAST, AHEAD = timedelta(hours=HORIZON_HOURS - RENEW_HOURS), timedelta(hours=HORIZON_HOURS)
 KEPT = timedelta(hours=4)  # how long a playlist is known after its end (SPEC 6)
 FORGET_EVERY = timedelta(minutes=1)
 # A portion's transaction stays well under a second, so that what is urgent never waits long for it.
@@ -70,11 +68,11 @@ async def step(tx: Tx, now: datetime, compiler: Compiler, metrics: Metrics) -> S
         return None
     marks = await screens.take_marks(tx)
     await seats.spread(tx, marks, now)
-    await screens.renew(tx, now + RENEWAL, now, SCREENS_A_PORTION)
+    await screens.renew(tx, now + compiler.reach.renewal, now, SCREENS_A_PORTION)
     stale, shops = await seats.stale_seats(tx, now, SCREENS_A_PORTION)
     changed = compiled = 0
     if stale:
-        work = await _sorted(tx, now, stale, shops)
+        work = await _sorted(tx, now, compiler.reach, stale, shops)
         changed, compiled = await _publish(tx, now, work, compiler, metrics)
     return Step(
         planned=len(stale),
@@ -85,9 +83,9 @@ async def step(tx: Tx, now: datetime, compiler: Compiler, metrics: Metrics) -> S
     )
 
 
-async def _sorted(tx: Tx, now: datetime, stale: Sequence[Seat], shops: dict[StoreId, Shop]) -> Work:
+async def _sorted(tx: Tx, now: datetime, reach: Reach, stale: Sequence[Seat], shops: dict[StoreId, Shop]) -> Work:
     """Sort screens by all that their playlists are made of: who is eligible there, and the kind of screen."""
-    placed = await placements(tx, now - PAST, now + AHEAD)
+    placed = await placements(tx, now - (reach.whole - reach.renewal), now + reach.whole)
     meant = await seats.targets(tx, [placement.campaign_id for placement in placed])
     placed = [placement for placement in placed if placement.campaign_id in meant]
     sieve = Sieve([meant[placement.campaign_id] for placement in placed])
@@ -206,12 +204,12 @@ async def run(
     metrics: Metrics,
     beat: Callable[[], None],
     wake: asyncio.Event,
-    *,
+    reach: Reach,
     children: int = 2,
 ) -> None:
     """Plan whenever something is marked or ends, until cancelled; `wake` saves the wait after a change of ours."""
     precreate(metrics.step_failures_total, ("plan",))
-    async with opened(children) as compiler:
+    async with opened(children, reach) as compiler:
         while True:
             beat()
             try:
@@ -243,7 +241,7 @@ async def _follow(
     while True:
         beat()
         now, done = clock.now(), None
-        if await screens.work_waits(connection, now, now + RENEWAL):
+        if await screens.work_waits(connection, now, now + compiler.reach.renewal):
             async with database.transaction(on=connection) as tx:
                 done = await step(tx, now, compiler, metrics)
         if done is not None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from config.settings import DatabaseSettings
 from daemon import planner
-from daemon.compiling import Compiler, opened
+from daemon.compiling import Compiler, Reach, opened
 from daemon.database import Database
 from daemon.house import FILE, SHIPPED
 from daemon.metrics import Metrics
@@ -46,7 +46,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture(scope="module")
 async def compiler() -> AsyncIterator[Compiler]:
-    async with opened(2) as children:
+    async with opened(2, Reach()) as children:
         yield children
 
 
@@ -59,7 +59,7 @@ async def plan(connection: Tx, compiler: Compiler, metrics: Metrics) -> Plan:
 
     async def until_done(now: datetime = NOW) -> int:
         changed = 0
-        while await screens.work_waits(connection, now, now + planner.RENEWAL):
+        while await screens.work_waits(connection, now, now + compiler.reach.renewal):
             async with connection.transaction():
                 done = await step(connection, now, compiler, metrics)
             assert done is not None
@@ -270,7 +270,7 @@ async def test_a_planner_that_dies_leaves_all_of_it_to_the_next(
 ) -> None:
     device = await world.device(connection, await world.store(connection, NOW), NOW)
     await mark_device(connection, device, NOW)
-    async with opened(1) as doomed:
+    async with opened(1, Reach()) as doomed:
         await owner_connection.execute("BEGIN")
         assert await step(owner_connection, NOW, doomed, metrics) is not None
         owner_connection.terminate()  # as the kernel does for a process that is killed
@@ -354,7 +354,7 @@ async def test_the_loop_follows_marks_and_counts_recipients(database_url: str, c
 @asynccontextmanager
 async def running(database: Database, clock: FakeClock, metrics: Metrics) -> AsyncIterator[None]:
     """The planner's loop, for the block."""
-    loop = asyncio.create_task(planner.run(database, clock, metrics, lambda: None, asyncio.Event()))
+    loop = asyncio.create_task(planner.run(database, clock, metrics, lambda: None, asyncio.Event(), Reach()))
     try:
         yield
     finally:
@@ -366,3 +366,14 @@ async def eventually(tx: Tx, question: str) -> None:
     async with asyncio.timeout(5):
         while not await tx.fetchval(question):  # noqa: ASYNC110 - what it waits for is in the database
             await asyncio.sleep(0.02)
+
+
+async def test_the_settings_say_how_far_playlists_reach(connection: Tx, metrics: Metrics) -> None:
+    await world.device(connection, await world.store(connection, NOW), NOW)
+    reach = Reach.of(timedelta(hours=12), timedelta(hours=5))
+    async with opened(1, reach) as compiler, connection.transaction():
+        await step(connection, NOW, compiler, metrics)
+    ends = await connection.fetchval("SELECT valid_until FROM screens")
+    covered = await connection.fetchval("SELECT valid_until - valid_from FROM playlists")
+    assert covered == timedelta(hours=12)
+    assert timedelta(hours=5) < ends - NOW <= timedelta(hours=12)
