@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 from daemon.commands import (
     configuration,
     developing,
+    devices,
     importing,
     instants,
     outbox,
@@ -42,6 +43,7 @@ app.command(running.run)
 app.command(schema.migrate)
 app.command(configuration.app)
 app.command(tokens.app)
+app.command(devices.app)
 app.command(importing.import_network, name="import")
 app.command(verifying.verify)
 app.command(outbox.app)

@@ -1,31 +1,56 @@
 """The command line: it teaches, and its exit codes mean what SPEC 12 says."""
 
 import json
+import logging
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from daemon.cli import execute
 from playlists.queries import Tx
-from tests.daemon.process import NOWHERE, signaged
+from tests.daemon.process import NOWHERE, Ended, signaged
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = str(ROOT / "config" / "signaged.toml")
-COMMANDS = ["config", "dev", "fleet", "import", "instant", "migrate", "outbox", "run", "token", "verify", "version"]
+GROUPS = ("config", "device", "outbox", "token")
+COMMANDS = ("config", "dev", "device", "fleet", "import", "instant", "migrate", "outbox", "run", "token", "verify",
+            "version")  # fmt: skip
 
 
-async def test_help_lists_every_command_with_what_it_is_for() -> None:
-    told = await signaged("--help")
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+    """Run a command in this process: quicker, for those that come to no database; logging is as before afterwards."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+
+    def run(*arguments: str) -> Ended:
+        code = execute(arguments)
+        return Ended(code, *capsys.readouterr())
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.configure(**before)
+
+
+def test_help_lists_every_command_with_what_it_is_for(typed: Callable[..., Ended]) -> None:
+    told = typed("--help")
     assert told.code == 0
     listed = re.findall(r"(?m)^│ ([a-z]+) +[A-Z]\S+", told.out)
     assert set(COMMANDS) <= set(listed)
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "migrate", "config check", "config show", "token create", "instant", "version"]
-)
-async def test_every_command_explains_itself_and_takes_config(command: str) -> None:
-    told = await signaged(*command.split(), "--help")
+    "command",
+    [*(command for command in COMMANDS if command not in GROUPS), "config check", "config show", "token create",
+     "device list", "device activate", "device revoke", "outbox list", "outbox requeue", "outbox skip"],
+)  # fmt: skip
+def test_every_command_explains_itself_and_takes_config(command: str, typed: Callable[..., Ended]) -> None:
+    told = typed(*command.split(), "--help")
     assert told.code == 0
     assert "--config" in told.out
     assert len(told.out.splitlines()) > 5
@@ -34,43 +59,42 @@ async def test_every_command_explains_itself_and_takes_config(command: str) -> N
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("fly",),
-        ("run", "--fast"),
-        ("token", "create"),
-        ("token", "create", "--role", "king"),
-        ("token", "create", "--role", "advertiser"),
-        ("token", "create", "--role", "operator", "--tenant", "00000000-0000-7000-8000-000000000001"),
-        ("instant", "yesterday", "Europe/Berlin"),
-        ("instant", "2026-01-01T00:00", "Europe/Berlln"),
-        ("instant", "2026-01-01T00:00Z", "Europe/Berlin"),
+        "fly",
+        "run --fast",
+        "token create",
+        "token create --role king",
+        "instant yesterday Europe/Berlin",
+        "instant 2026-01-01T00:00 Europe/Berlln",
+        "instant 2026-01-01T00:00Z Europe/Berlin",
     ],
-    ids=" ".join,
 )
-async def test_usage_error_is_64_and_says_what_was_wrong(arguments: tuple[str, ...]) -> None:
-    ended = await signaged(*arguments)
-    assert ended.code == 64
-    assert ended.out == ""
+def test_usage_error_is_64_and_says_what_was_wrong(arguments: str, typed: Callable[..., Ended]) -> None:
+    ended = typed(*arguments.split())
+    assert (ended.code, ended.out) == (64, "")
     assert ended.err.startswith("signaged: ")
     assert "Traceback" not in ended.err
 
 
-async def test_config_check_is_78_with_line_and_key(tmp_path: Path) -> None:
+async def test_tenant_goes_with_advertisers_alone() -> None:
+    for more in ("advertiser", "operator --tenant 00000000-0000-7000-8000-000000000001"):
+        ended = await signaged("token", "create", "--role", *more.split())
+        assert ended.code == 64
+        assert "--tenant goes with --role advertiser" in ended.err
+
+
+def test_config_check_is_78_with_line_and_key(tmp_path: Path, typed: Callable[..., Ended]) -> None:
     file = tmp_path / "bad.toml"
     file.write_text('[database]\nurl = "postgresql://x/y"\n[kafka]\nbootstrap_servers = "a:1"\ntopics = "x"\n')
-    for arguments in (
-        ("config", "check", str(file)),
-        ("run", "--config", str(file)),
-        ("migrate", "--config", str(file)),
-    ):
-        ended = await signaged(*arguments)
+    for command in ("config check", "config show --config", "run --config"):
+        ended = typed(*command.split(), str(file))
         assert ended.code == 78
         assert f"{file}:5: kafka.topics: unknown key" in ended.err
-    told = await signaged("config", "check", str(file), "--json")
+    told = typed("config", "check", str(file), "--json")
     assert json.loads(told.out) == {
         "ok": False,
         "faults": [{"key": "kafka.topics", "line": 5, "reason": "unknown key"}],
     }
-    assert (await signaged("config", "check", SHIPPED)).code == 0
+    assert typed("config", "check", SHIPPED).code == 0
 
 
 async def test_config_show_is_a_file_that_means_the_same_without_its_passwords(tmp_path: Path) -> None:
@@ -80,23 +104,27 @@ async def test_config_show_is_a_file_that_means_the_same_without_its_passwords(t
     assert "secret" not in shown.out
     file = tmp_path / "shown.toml"
     file.write_text(shown.out)
-    again = await signaged("config", "show", "--config", str(file))
-    assert again.out == shown.out
-    assert json.loads((await signaged("config", "show", "--config", str(file), "--json")).out)["ticker"]["retries"] == [
-        1,
-        2,
-    ]
+    assert (await signaged("config", "show", "--config", str(file))).out == shown.out
+    told = json.loads((await signaged("config", "show", "--config", str(file), "--json")).out)
+    assert told["ticker"]["retries"] == [1, 2]
 
 
-async def test_instant_is_the_resolver_as_json() -> None:
-    gap = await signaged("instant", "2026-03-29T02:30", "Europe/Berlin")
-    told = json.loads(gap.out)
+@pytest.mark.parametrize(
+    ("arguments", "utc", "status"),
+    [
+        ("2026-03-29T02:30 Europe/Berlin", "2026-03-29T01:30:00Z", "gap"),
+        ("2026-03-29T02:30 Europe/Berlin --policy skip", None, "gap"),
+        ("2026-10-25T02:30 Europe/Berlin", "2026-10-25T00:30:00Z", "fold"),
+        ("2026-10-25T02:30 Europe/Berlin --policy later", "2026-10-25T01:30:00Z", "fold"),
+        ("2026-07-01T12:00 Europe/Berlin", "2026-07-01T10:00:00Z", "normal"),
+    ],
+)
+def test_instant_is_the_resolver_as_json(
+    arguments: str, utc: str | None, status: str, typed: Callable[..., Ended]
+) -> None:
+    told = json.loads(typed("instant", *arguments.split()).out)
     assert re.fullmatch(r"\d{4}[a-z]", told.pop("tzdata_version"))
-    assert told == {"utc": "2026-03-29T01:30:00Z", "status": "gap"}
-    skipped = json.loads((await signaged("instant", "2026-03-29T02:30", "Europe/Berlin", "--policy", "skip")).out)
-    assert (skipped["utc"], skipped["status"]) == (None, "gap")
-    second = json.loads((await signaged("instant", "2026-10-25T02:30", "Europe/Berlin", "--policy", "later")).out)
-    assert (second["utc"], second["status"]) == ("2026-10-25T01:30:00Z", "fold")
+    assert told == {"utc": utc, "status": status}
 
 
 async def test_missing_database_is_69() -> None:
@@ -125,13 +153,34 @@ async def test_token_for_a_tenant_that_is_not_there_is_64(database_url: str, con
     assert await connection.fetchval("SELECT count(*) FROM api_tokens") == 0
 
 
+async def test_device_is_activated_and_revoked_by_hand(database_url: str, connection: Tx) -> None:
+    store = await connection.fetchval(
+        "INSERT INTO stores (code, name, timezone, created_at, updated_at)"
+        " VALUES ('S1', 'Shop', 'Europe/Berlin', now(), now()) RETURNING id"
+    )
+    device = await connection.fetchval(
+        "INSERT INTO devices (store_id, name, tags, created_at, updated_at)"
+        " VALUES ($1, 'Entrance', '{door}', now(), now()) RETURNING id",
+        store,
+    )
+    environ = NOWHERE | {"SIGNAGED_DATABASE__URL": database_url}
+    (listed,) = json.loads((await signaged("device", "list", "--tag", "door", "--json", environ=environ)).out)
+    assert (listed["id"], listed["name"], listed["status"]) == (str(device), "Entrance", "NEW")
+    code = await signaged("device", "activate", str(device), environ=environ)
+    assert (code.code, await connection.fetchval("SELECT count(*) FROM activation_codes")) == (0, 1)
+    assert re.fullmatch(r"[0-9A-Z-]+\n", code.out)
+    assert (await signaged("device", "revoke", str(device), environ=environ)).out == "revoked 0\n"
+    assert await connection.fetchval("SELECT spent_at FROM activation_codes") is not None
+    assert (await signaged("device", "revoke", str(store), environ=environ)).code == 64
+
+
 async def test_newer_schema_is_78(database_url: str, owner_connection: Tx) -> None:
     await owner_connection.execute("INSERT INTO schema_migrations VALUES ('9999_later.sql', 'x')")
     ended = await signaged("migrate", environ=NOWHERE | {"SIGNAGED_DATABASE__URL": database_url})
     assert (ended.code, ended.err) == (78, "signaged: the schema is newer than this program: it has 9999_later.sql\n")
 
 
-async def test_version_tells_all_that_matters() -> None:
-    told = json.loads((await signaged("version", "--json")).out)
+def test_version_tells_all_that_matters(typed: Callable[..., Ended]) -> None:
+    told = json.loads(typed("version", "--json").out)
     assert set(told) == {"version", "python", "tzdata"}
-    assert (await signaged("--version")).out.strip() == told["version"]
+    assert typed("--version").out.strip() == told["version"]
