@@ -370,6 +370,7 @@ async def eventually(tx: Tx, question: str) -> None:
 
 async def test_the_settings_say_how_far_playlists_reach(connection: Tx, metrics: Metrics) -> None:
     await world.device(connection, await world.store(connection, NOW), NOW)
+    await mark_network(connection, NOW)
     reach = Reach.of(timedelta(hours=12), timedelta(hours=5))
     async with opened(1, reach) as compiler, connection.transaction():
         await step(connection, NOW, compiler, metrics)
