@@ -1,0 +1,126 @@
+"""Whatever a tenant does in whatever order, and whenever a tick comes: the invariants hold after every step."""
+
+import random
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from daemon.campaigns import booking, lifecycle
+from daemon.campaigns.draft import topup, zulu
+from daemon.campaigns.errors import Refused
+from daemon.campaigns.ledger import Charge, charge
+from daemon.campaigns.queries import changes
+from daemon.verify import verify
+from playlists.ids import CampaignId, TenantId
+from playlists.queries import Tx
+from tests.daemon.campaigns import world
+from tests.daemon.campaigns.world import HOUR, LIMITS, NOW, OPERATOR, advertiser
+from tests.daemon.test_tick import Ticking
+
+STEPS = 60
+
+
+class Life:
+    """One tenant's life: a database connection, a clock, and dice."""
+
+    def __init__(self, tx: Tx, tenant_id: TenantId, dice: random.Random) -> None:
+        self.tx, self.tenant_id, self.dice = tx, tenant_id, dice
+        self.now: datetime = NOW
+        self.campaigns: list[CampaignId] = []
+        self.ticking = Ticking(tx)
+        self.done: dict[str, int] = {}
+
+    async def step(self) -> None:
+        deeds: list[Callable[[], Awaitable[Any]]] = [self.book, self.act, self.act, self.play, self.pass_time]
+        deed = self.dice.choice(deeds)
+        try:
+            async with self.tx.transaction():
+                await deed()
+        except Refused:
+            return
+        self.done[deed.__name__] = self.done.get(deed.__name__, 0) + 1
+
+    async def book(self) -> None:
+        start = self.now + self.dice.randint(-2, 40) * HOUR
+        end = start + self.dice.randint(1, 30) * HOUR
+        given = await world.body(
+            self.tx,
+            self.tenant_id,
+            start_at=zulu(start),
+            end_at=zulu(end),
+            allow_short_lead=True,
+            budget=self.dice.choice(["100.00", "250.00", "600.00"]),
+        )
+        user = advertiser(self.tenant_id)
+        campaign_id, _ = await booking.create(self.tx, self.tenant_id, given, self.now, user, LIMITS)
+        self.campaigns.append(campaign_id)
+        if self.dice.random() < 0.8:
+            await booking.submit(self.tx, campaign_id, self.now, user, LIMITS)
+
+    async def act(self) -> None:
+        if not self.campaigns:
+            return
+        campaign_id, now = self.dice.choice(self.campaigns[-6:]), self.now
+        who = self.dice.choice([OPERATOR, advertiser(self.tenant_id)])
+        action, arguments = self.dice.choice(
+            [
+                ("edit", ({"budget": "120.00", "name": f"Renamed {self.dice.random()}"}, now, who, LIMITS)),
+                ("submit", (now, who, LIMITS)),
+                ("approve", (now, who)),
+                ("reject", ("no", now, who)),
+                ("execute", (now, who)),
+                ("pause", (None, now, who)),
+                ("resume", (now, who)),
+                ("cancel", (None, now, who, LIMITS)),
+                ("topup", (topup("50.00", LIMITS), now, who)),
+                ("delete", (now, who)),
+            ]
+        )
+        await getattr(booking, action)(self.tx, campaign_id, *arguments)
+        self.done[action] = self.done.get(action, 0) + 1
+
+    async def play(self) -> None:
+        """A play of a campaign that runs, charged as much as it can pay of a random price."""
+        row = await self.tx.fetchrow(
+            """SELECT id, held_micros FROM campaigns WHERE status = 'ACTIVE' AND end_at > $1 AND start_at <= $1
+               ORDER BY id LIMIT 1""",
+            self.now,
+        )
+        if row is None:
+            return
+        await changes.lock(self.tx, row["id"], None)
+        price = self.dice.randint(1, 90_000_000)
+        charged = min(price, row["held_micros"])
+        await charge(self.tx, [Charge(row["id"], charged, 1)], self.now)
+        await self.tx.execute(
+            """INSERT INTO plays (device_id, play_id, campaign_id, started_at, duration_ms, verdict, price_micros,
+                                  charged_micros, received_at)
+               SELECT id, $1, $2, $3, 0, CASE WHEN $5::bigint > 0 THEN 'accepted' ELSE 'unpaid' END, $4, $5, $3
+               FROM devices LIMIT 1""",
+            f"play {self.dice.random()}",
+            row["id"],
+            self.now,
+            price,
+            charged,
+        )
+        await lifecycle.exhaust(self.tx, [row["id"]], self.now)
+
+    async def pass_time(self) -> None:
+        self.now += timedelta(minutes=self.dice.choice([1, 5, 59, 600, 1500]))
+        await self.ticking.at(self.now)
+        assert self.ticking.good
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_invariants_hold_after_every_step(connection: Tx, seed: int) -> None:
+    tenant_id = await world.tenant(connection, funds="2000.00", approval_limit_micros=500_000_000, running_limit=3)
+    await world.device(connection)
+    life = Life(connection, tenant_id, random.Random(seed))
+    for _ in range(STEPS):
+        await life.step()
+        async with connection.transaction():
+            report = await verify(connection)
+        assert report.violations == []
+    assert {"book", "act", "play", "pass_time"} <= set(life.done)
