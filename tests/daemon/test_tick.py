@@ -249,7 +249,7 @@ async def test_due_rows_are_found_and_changed_by_index(owner_connection: Tx, row
             await owner_connection.execute(f"SET plan_cache_mode = {mode}")
             lines = await owner_connection.fetch(f"EXPLAIN EXECUTE {name} ({ARGUMENTS[statement]})")
             plan = "\n".join(row[0] for row in lines)
-            assert f"using {index} on campaigns" in plan, plan
+            assert index in plan, plan
             assert rows < 1000 or "campaigns_pkey on campaigns c" in plan, plan
             assert "Seq Scan on campaigns" not in plan, plan
             assert "Hash Join" not in plan.split("CTE logged")[0].split("CTE paid")[0], plan
