@@ -258,19 +258,23 @@ async def _create_topics(settings: KafkaSettings, topics: Iterable[str], brokers
 
 
 async def _discard(producer: Any) -> None:
-    """Stop a producer; by force when it will not, so that nothing of it writes behind its successor's back."""
+    """Stop a producer; by force when messages are under way, so that none is written behind its successor's back."""
     with anyio.CancelScope(shield=True):
-        with suppress(Exception):
-            async with asyncio.timeout(PARTING_SECONDS):
-                await producer.stop()
-                return
-        # stop() waits for batches that cannot leave: end these, their sender and the connections
-        sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka has no way to give up
-        producer._message_accumulator.fail_all(errors.ProducerClosed())  # noqa: SLF001 - as above
+        waiting = producer._message_accumulator  # noqa: SLF001 - aiokafka has no way to give up
+        if not waiting._batches and not waiting._pending_batches:  # noqa: SLF001 - as above
+            with suppress(Exception):
+                async with asyncio.timeout(PARTING_SECONDS):
+                    await producer.stop()
+                    return
+        # stop() would wait for batches that cannot leave: end their sender and the connections instead
+        producer._closed = True  # noqa: SLF001 - as above
+        sender = producer._sender.sender_task  # noqa: SLF001 - as above
         if sender is not None:
             sender.cancel()
         with suppress(Exception):
             async with asyncio.timeout(PARTING_SECONDS):
                 await producer.client.close()
+        if (news := producer.client._md_update_fut) is not None:  # noqa: SLF001 - nobody is left to bring them
+            news.cancel()
         if sender is not None:
             await asyncio.wait([sender], timeout=PARTING_SECONDS)
