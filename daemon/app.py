@@ -99,6 +99,7 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
     Raises ListenError.
     """
     life = Life(stop)
+    log.info("starting", version=version("signaged"), tzdata=tzdata_version())
     registry, metrics = _metrics()
     systemd, heartbeats = Systemd.of(os.environ), Heartbeats()
     clock = DatabaseClock()

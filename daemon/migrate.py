@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
@@ -131,7 +131,7 @@ async def _ensure_role(connection: Connection, app_url: str | None, role: str) -
         with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
             await connection.execute(f"CREATE ROLE {quoted(role)} NOLOGIN")
     owner: str = await connection.fetchval("SELECT current_user")
-    login = (urlsplit(app_url).username if app_url else None) or owner
+    login = unquote((urlsplit(app_url).username if app_url else None) or "") or owner
     for user in {owner, login}:
         for attempt in range(5):
             try:

@@ -1,7 +1,7 @@
 """The daemon's own upkeep: the schema is there before work begins, the clock stays right, the gauges stay true."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import asyncpg
 import structlog
@@ -65,16 +65,17 @@ async def _migrate_if_owner(settings: DatabaseSettings) -> None:
 async def keep_time(database: Database, clock: DatabaseClock, metrics: Metrics, beat: Callable[[], None]) -> None:
     """Keep the clock at the database's, and by it know whether the database answers; runs until cancelled."""
 
-    async def round_trip(tx: Tx) -> None:
-        beat()
-        await clock.refresh(tx)
-        metrics.note("database", up=True)
-        metrics.clock_offset_seconds.set(clock.offset_seconds())
-
     while True:
         beat()
         try:
-            await _often(database, "clock", REFRESH, round_trip, REFRESH_DEADLINE)
+            async with database.dedicated("clock") as connection:
+                while True:
+                    beat()
+                    async with database.transaction(REFRESH_DEADLINE, on=connection) as tx:
+                        await clock.refresh(tx)
+                    metrics.note("database", up=True)
+                    metrics.clock_offset_seconds.set(clock.offset_seconds())
+                    await asyncio.sleep(REFRESH)
         except DatabaseUnavailable:
             metrics.note("database", up=False)
         await asyncio.sleep(PAUSE)
@@ -98,16 +99,8 @@ async def count(database: Database, metrics: Metrics) -> None:
 
     while True:
         try:
-            await _often(database, "count", COUNT_EVERY, once)
+            async with database.transaction() as tx:
+                await once(tx)
         except DatabaseUnavailable:
-            await asyncio.sleep(PAUSE)
-
-
-async def _often(
-    database: Database, name: str, every: float, step: Callable[[Tx], Awaitable[None]], deadline: float | None = None
-) -> None:
-    async with database.dedicated(name) as connection:
-        while True:
-            async with database.transaction(timeout=deadline, on=connection) as tx:
-                await step(tx)
-            await asyncio.sleep(every)
+            pass  # the seam has told it
+        await asyncio.sleep(COUNT_EVERY)
