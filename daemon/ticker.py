@@ -1,7 +1,7 @@
 """The loop behind the tick: at every UTC minute, and at the very instant at which something is due (SPEC 4)."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -71,9 +71,10 @@ async def _keep(
             whole_at = next_minute(now)
         plan = await _plan(ground, steps)
         now = ground.clock.now()
-        late = [name for name, at in plan.items() if at <= now]
+        late = {name for name, at in plan.items() if at <= now}
         if late:
-            await _ticked(ground, steps, late)
+            # what ends may be settled in the same tick
+            await _ticked(ground, steps, late | {"settle"} if late & {"complete", "start"} else late)
             plan, now = await _plan(ground, steps), ground.clock.now()
         overdue = any(at <= now for at in plan.values())
         looks = looks + 1 if overdue else 0
@@ -93,7 +94,7 @@ async def _plan(ground: Ground, steps: Sequence[Step]) -> Plan:
     return plan
 
 
-async def _ticked(ground: Ground, steps: Sequence[Step], names: Sequence[str] | None) -> None:
+async def _ticked(ground: Ground, steps: Sequence[Step], names: Collection[str] | None) -> None:
     good = False
     try:
         good = await tick(ground, steps, names)

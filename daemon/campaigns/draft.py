@@ -11,16 +11,16 @@ from daemon.campaigns.campaign import FIELDS
 from daemon.campaigns.errors import Invalid
 from daemon.campaigns.money import decimal, micros
 from devices import targets
-from devices.fields import boolean, ids, integer, text
 from devices.targets import Target
-from playlists.daypart import Daypart, as_json, parse
+from playlists import fields
+from playlists.daypart import Daypart, as_json
 from playlists.faults import Faulty
+from playlists.fields import boolean, ids, integer, text
 from playlists.ids import CreativeId
-from playlists.localtime import is_zone, resolve
+from playlists.localtime import resolve
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _WALL_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
-_MOST_DAYPARTS = 50
 _DEFAULTS = {"priority": 5, "dayparts": (), "creatives": (), "start_policy": "on_time", "allow_short_lead": False}
 
 
@@ -132,7 +132,7 @@ def _readers(limits: BookingLimits) -> dict[str, Callable[[Any], Any]]:
         "name": text(3, 100),
         "channel": lambda given: _one_of(given, "signage"),
         "description": _prose,
-        "timezone": _zone,
+        "timezone": fields.timezone,
         "start_at": instant,
         "end_at": instant,
         "start_local": wall_time,
@@ -141,7 +141,7 @@ def _readers(limits: BookingLimits) -> dict[str, Callable[[Any], Any]]:
         "creatives": lambda given: _creatives(given, limits.max_creatives),
         "target": targets.check,
         "priority": integer(1, 10),
-        "dayparts": _dayparts,
+        "dayparts": fields.dayparts,
         "daily_cap": _cap,
         "start_policy": lambda given: _one_of(given, "on_time"),
         "start_deadline": instant,
@@ -201,13 +201,11 @@ def _edge(name: str, values: Mapping[str, Any], known: Edge | None, timezone: st
 def _window_errors(draft: Draft, given: Mapping[str, Any], limits: BookingLimits) -> dict[str, str]:
     if draft.start is None or draft.end is None:
         return {}
-    touched = [field for field in ("end_at", "end_local", "start_at", "start_local", "timezone") if given.get(field)]
-    if not touched and not given.get("start_deadline"):
-        return {}
-    field = touched[0] if touched else "start_deadline"
+    edges = ("end_at", "end_local", "start_at", "start_local", "timezone")
+    field = next((name for name in edges if given.get(name)), "end_at")
     if draft.end.at <= draft.start.at:
-        return {field: "must be after the start" if field.startswith("end") else "must be before the end"}
-    if draft.end.at - draft.start.at > limits.max_duration:
+        return {field: "must be before the end" if field.startswith("start") else "must be after the start"}
+    if draft.end.at - draft.start.at > limits.max_duration and not given.keys().isdisjoint(edges):
         return {field: f"must leave at most {in_words(limits.max_duration)} between start and end"}
     if draft.start_deadline is not None and draft.start_deadline < draft.start.at:
         return {"start_deadline": "must not be before the start"}
@@ -225,12 +223,6 @@ def _prose(given: object) -> str:
         raise ValueError("must be text of at most 4000 characters")
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in given if letter not in "\n\r\t"):
         raise ValueError("must not contain control characters")
-    return given
-
-
-def _zone(given: object) -> str:
-    if not isinstance(given, str) or not is_zone(given):
-        raise ValueError("must be an IANA zone such as Europe/Berlin")
     return given
 
 
@@ -271,18 +263,6 @@ def _creatives(given: object, most: int) -> tuple[CreativeId, ...]:
     if len(named) > most:
         raise ValueError(f"must name 1 to {most} creatives")
     return tuple(CreativeId(one) for one in named)
-
-
-def _dayparts(given: object) -> tuple[Daypart, ...]:
-    if not isinstance(given, list | tuple) or len(given) > _MOST_DAYPARTS:
-        raise ValueError(f"must be a list of at most {_MOST_DAYPARTS} day-parts")
-    parts = []
-    for place, part in enumerate(given, 1):
-        try:
-            parts.append(parse(part))
-        except ValueError as error:
-            raise ValueError(f"item {place}: {error}") from None
-    return tuple(parts)
 
 
 def in_words(span: timedelta) -> str:

@@ -1,6 +1,7 @@
 """Whether a draft can be booked for good: all that SPEC 3 asks at a submit, and the parts a draft refers to."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from daemon.campaigns.queries import changes
 from devices import audience, targets
 from playlists.daypart import parse
 from playlists.ids import CampaignId, TenantId
-from playlists.placement import has_slot
+from playlists.placement import Screen, has_slot
 from playlists.queries import Row, Tx, creative_rows, hold_creatives
 
 
@@ -104,10 +105,15 @@ async def checked(tx: Tx, campaign: Campaign, draft: Draft, now: datetime, limit
     longest_ms = max(row["duration_ms"] for row in creatives.values())
     window = draft.start.at, draft.end.at
     kinds = await audience.screen_kinds(tx, campaign.id)
-    if not any(has_slot(*window, draft.dayparts, longest_ms, kind) for kind in kinds):
+    # in a thread: where there is none, a year of each kind of screen is looked through
+    if not await asyncio.to_thread(_any_slot, draft, window, longest_ms, kinds):
         raise NoEligibleDevices(f"{devices} devices are eligible, 0 of them with a slot in the campaign's window")
     flagged = any(row["flags"] for row in creatives.values())
     return Checked(*window, draft.budget_micros, devices, flagged)
+
+
+def _any_slot(draft: Draft, window: tuple[datetime, datetime], longest_ms: int, kinds: Sequence[Screen]) -> bool:
+    return any(has_slot(*window, draft.dayparts, longest_ms, kind) for kind in kinds)
 
 
 def _missing(draft: Draft) -> dict[str, str]:

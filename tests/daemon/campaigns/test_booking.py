@@ -114,6 +114,14 @@ async def test_wall_time_is_kept_and_follows_the_zone(connection: Tx) -> None:
     assert await column(connection, campaign_id, "(start_at, start_local, timezone)") == (None, None, "Europe/Berlin")
 
 
+async def test_a_zone_that_turns_the_window_round_is_refused(connection: Tx) -> None:
+    tenant_id = await world.tenant(connection)
+    window = {"start_local": "2026-12-01T09:00:00", "timezone": "Pacific/Kiritimati", "end_at": "2026-12-01T00:00:00Z"}
+    campaign_id = await world.draft(connection, tenant_id, start_at=None, **window)
+    with pytest.raises(Invalid):
+        await booking.edit(connection, campaign_id, {"timezone": None}, NOW, OPERATOR, LIMITS)
+
+
 async def test_a_submit_holds_the_whole_budget_and_names_what_is_missing(connection: Tx) -> None:
     tenant_id = await world.tenant(connection, funds="150.00")
     await world.device(connection)
