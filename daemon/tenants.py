@@ -13,9 +13,8 @@ import asyncpg
 from daemon.campaigns import ledger
 from daemon.campaigns.errors import Invalid
 from daemon.campaigns.money import decimal, micros
-from devices.fields import Body, Read, integer, text
+from playlists.fields import Body, Read, integer, text, timezone
 from playlists.ids import TenantId
-from playlists.localtime import is_zone
 from playlists.queries import Tx
 
 _FIELDS = ("name", "currency", "timezone", "email", "running_limit", "approval_limit")
@@ -118,7 +117,7 @@ def check(given: object, defaults: TenantDefaults) -> TenantFields:
     fields = TenantFields(
         name=body.need("name", text(1, 100), ""),
         currency=body.need("currency", _only(defaults.currency), ""),
-        timezone=body.need("timezone", _zone, ""),
+        timezone=body.need("timezone", timezone, ""),
         email=body.need("email", _email, ""),
         running_limit=body.take("running_limit", integer(0, _HIGHEST_LIMIT), defaults.running_limit),
         approval_limit=body.take("approval_limit", _amount, defaults.approval_limit),
@@ -174,7 +173,7 @@ async def patch_tenant(
     body.errors += [(name, "is missing") for name in _CHANGEABLE if name in given and given[name] is None]
     values = (
         body.take("name", text(1, 100), None),
-        body.take("timezone", _zone, None),
+        body.take("timezone", timezone, None),
         body.take("email", _email, None),
         body.take("running_limit", integer(0, _HIGHEST_LIMIT), None),
         body.take("approval_limit", _amount, None),
@@ -245,12 +244,6 @@ def _only(currency: str) -> Read[str]:
         return currency
 
     return read
-
-
-def _zone(given: object) -> str:
-    if not isinstance(given, str) or not is_zone(given):
-        raise ValueError("must be an IANA zone such as Europe/Berlin")
-    return given
 
 
 def _email(given: object) -> str:

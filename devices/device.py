@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from devices.fields import Body, boolean, identity, text, texts
 from devices.presence import Status
+from playlists.fields import Body, boolean, identity, text, texts
 from playlists.ids import DeviceId, Digest, StoreId
 
 FIELDS = ("store_id", "name", "tags", "slots_per_hour", "cpm", "disabled")

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from devices.fields import Body, ids, number, text, texts
 from playlists.creatives import block_key
-from playlists.daypart import Daypart, as_json, parse
+from playlists.daypart import Daypart, as_json
+from playlists.fields import Body, dayparts, ids, number, text, texts, timezone
 from playlists.ids import CreativeId, StoreId
-from playlists.localtime import is_zone
 
 FIELDS = (
     "code", "name", "timezone", "country", "region", "city", "latitude", "longitude", "category", "tags",
@@ -93,28 +92,6 @@ def check(given: object) -> StoreFields:
     )
     body.done()
     return fields
-
-
-def timezone(given: object) -> str:
-    """An IANA zone's name as the tzdata package lists it."""
-    if not isinstance(given, str) or not is_zone(given):
-        raise ValueError("must be an IANA zone such as Europe/Berlin")
-    return given
-
-
-def dayparts(given: object) -> tuple[Daypart, ...]:
-    """A list of day-parts, at most 50."""
-    if not isinstance(given, list | tuple):
-        raise ValueError("must be a list")
-    if len(given) > 50:
-        raise ValueError("must have at most 50 items")
-    parts = []
-    for place, part in enumerate(given):
-        try:
-            parts.append(parse(part))
-        except ValueError as error:
-            raise ValueError(f"item {place + 1}: {error}") from None
-    return tuple(parts)
 
 
 def _blocked(given: object) -> Blocked:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from devices.fields import Body, ids, texts
 from playlists.creatives import block_key
 from playlists.faults import Faulty
+from playlists.fields import Body, ids, texts
 from playlists.ids import DeviceId, StoreId
 
 FIELDS = ("stores", "devices", "include_tags", "exclude_stores", "exclude_devices", "exclude_tags")

@@ -1,20 +1,19 @@
 """What a creative is told to be: its body checked, one error per field, and the words a store may block."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from playlists.faults import Faulty
+from playlists.fields import Body, integer, text, texts
 from playlists.ids import Sha256
 
 MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif", "video/mp4", "video/webm"})
 LONGEST_MS = 3_600_000
-_LONGEST_NAME, _LONGEST_WORD, _MOST_WORDS = 200, 100, 50
+LONGEST_NAME = 200
+_keywords = texts(100, 50)
 _HEX = re.compile(r"[0-9a-f]{64}")
-# A NUL cannot be stored and half a surrogate pair cannot be sent.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Flag(StrEnum):
@@ -48,18 +47,17 @@ def check(raw: Mapping[str, Any], max_size: int) -> CreativeFields:
 
     `max_size` is the most bytes a file may have. Other keys are the caller's. Raises Faulty with every error.
     """
-    readers: dict[str, Callable[[Any], object]] = {
-        "name": _name,
-        "sha256": _sha256,
-        "size": lambda given: _number(given, max_size),
-        "mime": _mime,
-        "duration_ms": lambda given: _number(given, LONGEST_MS),
-        "keywords": _words,
-    }
-    given = {"keywords": None, **raw}
-    missing = [(key, "is missing") for key in readers if key not in given]
-    read = _read({key: given[key] for key in readers if key in given}, readers, missing)
-    return CreativeFields(**read)
+    body = Body(raw, raw.keys())
+    creative = CreativeFields(
+        name=body.need("name", text(1, LONGEST_NAME), ""),
+        sha256=Sha256(body.need("sha256", _sha256, "")),
+        size=body.need("size", integer(1, max_size), 0),
+        mime=body.need("mime", _mime, ""),
+        duration_ms=body.need("duration_ms", integer(1, LONGEST_MS), 0),
+        keywords=body.take("keywords", _keywords, ()),
+    )
+    body.done()
+    return creative
 
 
 def check_patch(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,46 +65,22 @@ def check_patch(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     Unknown and unchangeable keys are faults. Raises Faulty with every error.
     """
-    readers: dict[str, Callable[[Any], object]] = {"name": _name, "keywords": _words, "flags": _flags}
-    fixed = [(key, "cannot be changed") for key in raw if key not in readers]
-    return _read({key: raw[key] for key in readers if key in raw}, readers, fixed)
+    body = Body(raw, raw.keys())
+    body.errors += [(key, "cannot be changed") for key in raw if key not in ("name", "keywords", "flags")]
+    no_words: tuple[str, ...] = ()
+    patch: dict[str, Any] = {
+        "keywords": body.take("keywords", _keywords, no_words),
+        "flags": body.take("flags", _flags, no_words),
+    }
+    if "name" in raw:
+        patch["name"] = body.need("name", text(1, LONGEST_NAME), "")
+    body.done()
+    return {key: patch[key] for key in raw}
 
 
-def _read(
-    given: Mapping[str, Any], readers: Mapping[str, Callable[[Any], object]], faults: Iterable[tuple[str, str]]
-) -> dict[str, Any]:
-    errors, read = list(faults), {}
-    for key, value in given.items():
-        try:
-            read[key] = readers[key](value)
-        except ValueError as fault:
-            errors.append((key, str(fault)))
-    if errors:
-        raise Faulty(errors)
-    return read
-
-
-def _name(given: object) -> str:
-    return _text(given, _LONGEST_NAME)
-
-
-def _text(given: object, longest: int) -> str:
-    if not isinstance(given, str) or not given.strip() or len(given) > longest:
-        raise ValueError(f"must be a text of 1 to {longest} characters")
-    if _UNSTORABLE.search(given):
-        raise ValueError("must be text without NUL characters and lone surrogates")
-    return given.strip()
-
-
-def _sha256(given: object) -> Sha256:
+def _sha256(given: object) -> str:
     if not isinstance(given, str) or not _HEX.fullmatch(given):
         raise ValueError("must be 64 lower-case hex digits")
-    return Sha256(given)
-
-
-def _number(given: object, most: int) -> int:
-    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= most:
-        raise ValueError(f"must be a whole number between 1 and {most}")
     return given
 
 
@@ -116,17 +90,7 @@ def _mime(given: object) -> str:
     return given
 
 
-def _words(given: object) -> tuple[str, ...]:
-    if given is None:
-        return ()
-    if not isinstance(given, list | tuple) or len(given) > _MOST_WORDS:
-        raise ValueError(f"must be a list of at most {_MOST_WORDS} words")
-    return tuple(dict.fromkeys(_text(word, _LONGEST_WORD) for word in given))
-
-
 def _flags(given: object) -> tuple[str, ...]:
-    if given is None:
-        return ()
     if not isinstance(given, list | tuple) or not all(flag in tuple(Flag) for flag in given):
         raise ValueError(f"must be a list of {' '.join(Flag)}")
     return tuple(flag for flag in Flag if flag in given)

@@ -34,7 +34,7 @@ PURE = {
     "playlists.slots": (),
     "playlists.compile": (),
     "playlists.playlist": (),
-    "devices.fields": (),
+    "playlists.fields": (),
     "devices.plays": (),
     "devices.targets": (),
     "daemon.campaigns.campaign": (),

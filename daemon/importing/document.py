@@ -18,11 +18,11 @@ from daemon.campaigns.draft import BookingLimits
 from daemon.tenants import TenantDefaults, TenantFields
 from devices import device, store
 from devices.device import DeviceFields
-from devices.fields import Body, Read, boolean, text
 from devices.store import StoreFields
 from playlists import creatives
 from playlists.creatives import CreativeFields
 from playlists.faults import Faulty
+from playlists.fields import Body, Read, boolean, text
 from playlists.ids import StoreId
 
 SCHEMA = 1

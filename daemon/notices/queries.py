@@ -130,9 +130,15 @@ async def park(tx: Tx, mail_id: int, now: datetime, error: str) -> None:
     await tx.execute(PARK, mail_id, now, error)
 
 
-PURGE = "DELETE FROM mails WHERE id IN (SELECT id FROM mails WHERE sent_at < $1 OR parked_at < $1 LIMIT $2)"
+# looks at the oldest alone: whether any may go is then told at once, however many are kept
+PURGE = """
+DELETE FROM mails
+WHERE id IN (
+    SELECT id FROM (SELECT id, sent_at, parked_at FROM mails ORDER BY id LIMIT $2) AS oldest
+    WHERE sent_at < $1 OR parked_at < $1
+)"""
 
 
 async def purge(tx: Tx, before: datetime, limit: int) -> None:
-    """Forget up to `limit` mails that were sent or given up before an instant."""
+    """Forget those of the `limit` oldest mails that were sent or given up before an instant."""
     await tx.execute(PURGE, before, limit)

@@ -16,8 +16,8 @@ from daemon.web import bodies, cursors, replies, shown
 from daemon.web.auth import ANYONE, STAFF, Role
 from daemon.web.operations import PAGING, Answering, Call, Operation, Parameter, Reply
 from daemon.web.problems import Problem, invalid, not_found
-from devices.fields import Body, identity
 from devices.queries import deliveries
+from playlists.fields import Body, identity
 from playlists.ids import CampaignId, DeviceId, TenantId
 from playlists.queries import Row
 

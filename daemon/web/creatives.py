@@ -10,9 +10,9 @@ from daemon.web import bodies, cursors, replies, shown, strict
 from daemon.web.auth import ANYONE, STAFF, Caller, forbidden
 from daemon.web.operations import PAGING, Call, Operation, Platform, Reply
 from daemon.web.problems import invalid, not_found
-from devices.fields import identity
 from playlists import creatives, queries
 from playlists.faults import Faulty
+from playlists.fields import identity
 from playlists.ids import CreativeId, Sha256, TenantId
 from playlists.queries import Row, Tx
 

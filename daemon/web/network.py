@@ -8,10 +8,10 @@ from daemon.web.operations import PAGING, Call, Operation, Parameter, Reply
 from daemon.web.problems import invalid, not_found
 from devices import enrolment
 from devices.device import check as check_device
-from devices.fields import Body, identity, ids
 from devices.queries import devices, stores
 from devices.store import check as check_store
 from playlists import queries as playlists
+from playlists.fields import Body, identity, ids
 from playlists.ids import CreativeId, DeviceId, StoreId
 
 _MOST_FALLBACK = 100

@@ -21,7 +21,7 @@ from daemon.web import auth, campaigns, creatives, idempotency, network, openapi
 from daemon.web.bodies import Empty
 from daemon.web.operations import Call, Operation, Platform, Reply
 from daemon.web.problems import Problem, internal, not_found, problem_of, unavailable
-from devices.fields import Body
+from playlists.fields import Body
 
 log = structlog.get_logger("daemon.web")
 

@@ -7,7 +7,7 @@ from daemon.web import bodies, cursors, replies, shown
 from daemon.web.auth import ADMIN, ANYONE, STAFF, Role, forbidden
 from daemon.web.operations import PAGING, Call, Operation, Reply
 from daemon.web.problems import not_found
-from devices.fields import Body, text
+from playlists.fields import Body, text
 from playlists.ids import TenantId
 
 

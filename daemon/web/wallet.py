@@ -8,7 +8,7 @@ from daemon.web import cursors, replies, shown
 from daemon.web.auth import ANYONE
 from daemon.web.operations import PAGING, Call, Operation, Parameter, Reply
 from daemon.web.problems import invalid, not_found
-from devices.fields import identity
+from playlists.fields import identity
 from playlists.ids import TenantId
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable, Collection
 from typing import TypeVar, cast
 from uuid import UUID
 
+from playlists.daypart import Daypart, parse
 from playlists.faults import Faulty
+from playlists.localtime import is_zone
 
 T = TypeVar("T")
+
+MOST_DAYPARTS = 50
 A = TypeVar("A")
 
 Read = Callable[[object], T]  # raises ValueError with words that complete "field: ..."
@@ -83,6 +87,28 @@ def identity(given: object) -> UUID:
         except ValueError:
             pass
     raise ValueError("must be an id")
+
+
+def timezone(given: object) -> str:
+    """An IANA zone's name as the tzdata package lists it."""
+    if not isinstance(given, str) or not is_zone(given):
+        raise ValueError("must be an IANA zone such as Europe/Berlin")
+    return given
+
+
+def dayparts(given: object) -> tuple[Daypart, ...]:
+    """A list of day-parts, at most 50."""
+    if not isinstance(given, list | tuple):
+        raise ValueError("must be a list")
+    if len(given) > MOST_DAYPARTS:
+        raise ValueError(f"must have at most {MOST_DAYPARTS} items")
+    parts = []
+    for place, part in enumerate(given):
+        try:
+            parts.append(parse(part))
+        except ValueError as error:
+            raise ValueError(f"item {place + 1}: {error}") from None
+    return tuple(parts)
 
 
 def integer(least: int, most: int) -> Read[int]:
