@@ -87,10 +87,10 @@ async def test_a_poll_gives_the_playlist_once_and_then_says_unchanged(served: In
     assert headers["Vary"] == "Accept-Encoding"
     assert headers["Date"] == "Sun, 22 Nov 2026 12:00:00 GMT"
     assert 1 <= int(headers["Poll-After"]) <= 300
-    for known in (headers["ETag"], f'"x", W/{headers["ETag"]}', "*"):
-        status, told, body = await served.call(
-            "GET", f"/api{scene.path}/playlist", scene.token, headers={"If-None-Match": known}
-        )
+    etag = headers["ETag"]
+    for known, connection in ((etag, "keep-alive"), (f'"x", W/{etag}', "keep-alive"), ("*", "close")):
+        asked = {"If-None-Match": known, "Connection": connection}
+        status, told, body = await served.call("GET", f"/api{scene.path}/playlist", scene.token, headers=asked)
         assert (status, body) == (304, b"")
         assert {"ETag", "Poll-After", "Date"} <= told.keys()
         assert not {"Content-Length", "Content-Type"} & told.keys()
