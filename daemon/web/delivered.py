@@ -62,11 +62,17 @@ class Deliveries:
     def begin(
         self, device_id: DeviceId, sha256: Sha256, size: int, span: range, transport: asyncio.Transport, now: datetime
     ) -> Transfer:
-        """Watch bytes `span` of a file go to a device; what went before on the same connection is settled first."""
+        """Watch bytes `span` of a file go to a device; what went before on the same connection is settled first.
+
+        Raises ConnectionResetError when the device has gone.
+        """
         self._look(
             [transfer for transfer in self._open[device_id] if transfer.transport is transport and transfer.sent]
         )
-        opened = os.dup(transport.get_extra_info("socket").fileno())
+        try:
+            opened = os.dup(transport.get_extra_info("socket").fileno())
+        except OSError as error:
+            raise ConnectionResetError("the device has gone") from error
         begin = span.start
         transfer = Transfer(device_id, sha256, size, span.stop, now, transport, begin, begin, begin, opened)
         self._open[device_id].add(transfer)

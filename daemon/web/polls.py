@@ -1,5 +1,6 @@
 """The poll of a playlist: token, digest, headers, all from memory; 304 or the stored bytes, nothing else happens."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -8,10 +9,11 @@ from email.utils import formatdate
 from functools import lru_cache
 from hashlib import sha256
 from math import ceil
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
+from prometheus_client import Counter, Histogram
 
 from daemon.clock import Clock
 from daemon.feed import Feed, ScreenEntry
@@ -33,51 +35,65 @@ _CODINGS: Final = ("br", "gzip", "identity")  # best first
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Tally(NamedTuple):
+    """The counters of polls, resolved once: looking one up by its labels costs more than counting."""
+
+    unchanged: tuple[Counter, Counter]
+    changed: tuple[Counter, Counter]
+    waiting: Counter
+    timed: Histogram
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> "Tally":
+        """The counters of polls among all metrics."""
+        precreate(metrics.polls_total, ("unchanged", "changed", "waiting", "refused"))
+        of, answered = metrics.polls_total.labels, metrics.http_requests_total.labels
+        return cls(
+            unchanged=(of("unchanged"), answered("api", ROUTE, "GET", "304")),
+            changed=(of("changed"), answered("api", ROUTE, "GET", "200")),
+            waiting=of("waiting"),
+            timed=metrics.http_request_seconds.labels("api"),
+        )
+
+
 def polling(
     keys: Keys, feed: Feed, sightings: Sightings, clock: Clock, metrics: Metrics, poll_after: timedelta
 ) -> Handler:
     """The handler of polls. A poll of a known token touches neither the database nor JSON (SPEC 7)."""
-    wait = poll_after.total_seconds()
-    precreate(metrics.polls_total, ("unchanged", "changed", "waiting", "refused"))
-    unchanged, changed = metrics.polls_total.labels("unchanged"), metrics.polls_total.labels("changed")
-    waiting = metrics.polls_total.labels("waiting")
-    answered = {code: metrics.http_requests_total.labels("api", ROUTE, "GET", code) for code in ("200", "304")}
-    timed = metrics.http_request_seconds.labels("api")
+    wait, tally = poll_after.total_seconds(), Tally.of(metrics)
 
     async def poll(request: web.Request) -> web.StreamResponse:
         began = time.perf_counter()
         now, headers = clock.now(), request.headers
-        authorization = headers.get("Authorization", "")
-        entry = feed.tokens.get(sha256(authorization[7:].encode("utf-8", "surrogateescape")).digest())
-        if (
-            entry is not None
-            and entry.used
-            and entry.expires_at is None
-            and authorization.startswith(_BEARER)
-            and str(entry.device_id) == request.match_info["id"]
-        ):
-            device_id = entry.device_id
-        else:
-            device_id = await keys.device_at(request)
+        device_id = _known(feed, headers.get("Authorization", ""), request) or await keys.device_at(request)
         sightings.saw(device_id, now)
         screen = feed.screens.get(device_id)
         if screen is None:
-            waiting.inc()
+            tally.waiting.inc()
             raise unavailable("No playlist has been compiled for this device yet; try again")
-        known = headers.get("If-None-Match")
         after = come_back(device_id, now, wait, feed.next_change_at(screen.digest, now))
-        if known is not None and (known == f'"{screen.digest}"' or matches(known, screen.digest)):
-            response = _unchanged(request, screen, after, now)
-            unchanged.inc()
-            answered["304"].inc()
+        held = headers.get("If-None-Match")
+        if held is not None and (held == f'"{screen.digest}"' or matches(held, screen.digest)):
+            response, counters = _unchanged(request, screen, after, now), tally.unchanged
         else:
-            response = await _whole(feed, screen, after, now, headers.get("Accept-Encoding", ""))
-            changed.inc()
-            answered["200"].inc()
-        timed.observe(time.perf_counter() - began)
+            accepted = headers.get("Accept-Encoding", "")
+            response, counters = await _whole(feed, screen, after, now, accepted), tally.changed
+        for counter in counters:
+            counter.inc()
+        tally.timed.observe(time.perf_counter() - began)
         return response
 
     return poll
+
+
+def _known(feed: Feed, authorization: str, request: web.Request) -> DeviceId | None:
+    """The device in the path when the token is plainly its own; None where a closer look is needed."""
+    if not authorization.startswith(_BEARER):
+        return None
+    entry = feed.tokens.get(sha256(authorization[7:].encode("utf-8", "surrogateescape")).digest())
+    if entry is None or not entry.used or entry.expires_at is not None:
+        return None
+    return entry.device_id if str(entry.device_id) == request.match_info["id"] else None
 
 
 class Unchanged:
@@ -86,21 +102,23 @@ class Unchanged:
     Of a response it has what aiohttp's protocol asks for: `prepare`, `write_eof`, `keep_alive`.
     """
 
-    __slots__ = ("_head",)
+    __slots__ = ("_head", "_transport")
     status = 304
     keep_alive = True
 
     def __init__(self, head: bytes) -> None:
         self._head = head
+        self._transport: asyncio.Transport | None = None
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Write it. Raises ConnectionResetError when the device has gone."""
-        if request.transport is None:
-            raise ConnectionResetError("the device has gone")
-        request.transport.write(self._head)
+        """Take the connection that it goes out on."""
+        self._transport = request.transport
 
     async def write_eof(self) -> None:
-        """Nothing is left to write: a 304 has no body."""
+        """Write it. Raises ConnectionResetError when the device has gone."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the device has gone")
+        self._transport.write(self._head)
 
 
 def _unchanged(request: web.Request, screen: ScreenEntry, after: int, now: datetime) -> web.StreamResponse:

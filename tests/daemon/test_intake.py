@@ -153,12 +153,12 @@ async def test_the_same_plays_cost_the_same_however_they_come(connection: Tx, sc
         await set_budget(connection, campaign, budget)
         before = await connection.fetchval("SELECT coalesce(sum(amount_micros), 0) FROM ledger")
         sent = [(device, play) for device in scene.devices for play in scene.plays(random.randint(1, 12))]
-        todo = sent + random.choices(sent, k=random.randint(0, 10))
-        random.shuffle(todo)
-        while todo:
-            device, some = todo[0][0], random.randint(1, 6)
-            batch, rest = todo[:some], todo[some:]
-            todo = [one for one in batch if one[0] != device] + rest
+        waiting = sent + random.choices(sent, k=random.randint(0, 10))
+        random.shuffle(waiting)
+        while waiting:
+            device, some = waiting[0][0], random.randint(1, 6)
+            batch, rest = waiting[:some], waiting[some:]
+            waiting = [one for one in batch if one[0] != device] + rest
             await report(connection, device, [play for owner, play in batch if owner == device], library)
         row = await connection.fetchrow("SELECT spent_micros, impressions FROM campaigns WHERE id = $1", campaign)
         assert row is not None
