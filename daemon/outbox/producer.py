@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -26,6 +25,7 @@ from daemon.outbox.queries import Row
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 PARTITIONS = 12  # of a topic that we create: shares out evenly among 1, 2, 3, 4, 6 consumers
 REPLICAS = 3  # as above, where there are as many brokers
+UNTIMED = -1  # Kafka's own way of saying so
 BATCH_BYTES = 512 * 1024  # half of what brokers take unless told otherwise
 PARTING_SECONDS = 1.0
 
@@ -33,12 +33,12 @@ PARTING_SECONDS = 1.0
 REFUSED = (
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
-    errors.InvalidTimestampError,
     errors.UnsupportedForMessageFormatError,
     errors.PolicyViolationError,
 )
 # may be the message's fault or the broker's: tried a few times alone
 DOUBTED = (errors.UnknownError, errors.CorruptRecordException, errors.InvalidRequestError)
+REFUSALS = (errors.InvalidTimestampError, *REFUSED, *DOUBTED)
 # a broker that knows no idempotent producers answers one of these when asked for a producer id
 NO_IDEMPOTENCE = (
     errors.UnknownError,
@@ -72,7 +72,7 @@ class Outcome:
     spoiled: bool = False  # by a refusal that only a link without idempotence can track down
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Link:
     """A connected producer; what it may call the topics and how long one answer may take."""
 
@@ -82,6 +82,9 @@ class Link:
     topics: dict[str, str]
     deadline: float
     connections: dict[Any, Any] = field(default_factory=dict)  # those seen so far, by broker
+    # brokers keep records by their timestamps, which are therefore this host's and not the database's; a broker that
+    # refuses them because its clock is another gets none
+    timed: bool = True
 
     def steady(self) -> bool:
         """Whether no connection was lost since the last look, not even one that aiokafka has replaced meanwhile.
@@ -97,18 +100,15 @@ class Link:
         self.connections.update({place: known for place, known in now.items() if place[0] != "bootstrap"})
         return True
 
-    async def send(self, rows: Sequence[Row], now: datetime) -> Outcome:
+    async def send(self, rows: Sequence[Row]) -> Outcome:
         """Bring rows to Kafka, each key's in their order; never raises for what Kafka or a message does.
 
         A key's rows lie in one partition and a partition's batches follow one another, each after the ack of the one
         before. So a failure leaves no gap: of each key a beginning is written, all that follows is still to be sent.
         """
         outcome = Outcome()
-        stamp = int(now.timestamp() * 1000)
         partitions = await self._partitions(rows, outcome)
-        await asyncio.gather(
-            *(self._send_partition(*place, share, stamp, outcome) for place, share in partitions.items())
-        )
+        await asyncio.gather(*(self._send_partition(*place, share, outcome) for place, share in partitions.items()))
         return outcome
 
     async def _partitions(self, rows: Sequence[Row], outcome: Outcome) -> dict[tuple[str, int], list[Row]]:
@@ -133,24 +133,28 @@ class Link:
             places.setdefault((topic, partition), []).append(row)
         return places
 
-    async def _send_partition(self, topic: str, partition: int, rows: list[Row], stamp: int, outcome: Outcome) -> None:
+    async def _send_partition(self, topic: str, partition: int, rows: list[Row], outcome: Outcome) -> None:
         waiting = deque([rows])
         barred: set[UUID] = set()  # a refused message's key waits for a person
         while waiting:
             portion = [row for row in waiting.popleft() if row.key not in barred]
             if not portion:
                 continue
-            batch, size = self._packed(portion, stamp)
+            at = None if self.timed else UNTIMED
+            batch, size = self._packed(portion, at)
             if size < len(portion):
                 waiting.appendleft(portion[size:])
                 portion = portion[:size]
             try:
                 await self._deliver(batch, topic, partition)
-            except (*REFUSED, *DOUBTED) as error:
+            except REFUSALS as error:
                 if self.idempotent:  # the refused batch has left a gap in the broker's count of this producer's batches
                     outcome.trouble, outcome.spoiled = repr(error), True
                     return
-                if len(portion) > 1:
+                if isinstance(error, errors.InvalidTimestampError) and at != UNTIMED:
+                    self.timed = False
+                    waiting.appendleft(portion)
+                elif len(portion) > 1:
                     half = len(portion) // 2
                     waiting.extendleft((portion[half:], portion[:half]))
                 else:
@@ -162,12 +166,12 @@ class Link:
             else:
                 outcome.acked += [row.id for row in portion]
 
-    def _packed(self, rows: list[Row], stamp: int) -> tuple[Any, int]:
+    def _packed(self, rows: list[Row], at: int | None) -> tuple[Any, int]:
         """A batch of the first rows, at least one, and how many fitted."""
         batch = self.producer.create_batch()
         for count, row in enumerate(rows):
             key = str(row.key).encode()
-            if batch.append(timestamp=stamp, key=key, value=row.body, headers=HEADERS) is None:
+            if batch.append(timestamp=at, key=key, value=row.body, headers=HEADERS) is None:
                 return batch, count
         return batch, len(rows)
 
@@ -177,7 +181,7 @@ class Link:
                 self._insist()
                 await (await self.producer.send_batch(batch, topic, partition=partition))
                 self._insist()
-        except (*REFUSED, *DOUBTED):
+        except REFUSALS:
             raise
         except Exception as error:  # aiokafka raises much, and all of it leaves us not knowing
             raise BrokersUnavailable(repr(error)) from error

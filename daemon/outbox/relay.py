@@ -145,10 +145,9 @@ async def _start_portions(relay: Relay, connection: Connection, link: Link) -> b
         return False
     async with deadline(connection, CALL_SECONDS):
         rows = await queries.read(connection, free, PORTION)
-    now = relay.clock.now()
     for shard in free:
         if portion := [row for row in rows if row.shard == shard]:
-            lane = asyncio.create_task(link.send(portion, now))
+            lane = asyncio.create_task(link.send(portion))
             lane.add_done_callback(lambda _: relay.stir.set())
             work.lanes[shard] = lane
     return bool(rows)

@@ -1,6 +1,5 @@
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,16 +10,16 @@ from aiokafka import errors
 from daemon.outbox.producer import Link
 from daemon.outbox.queries import Row
 
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
-
 
 @dataclass
 class Batch:
     values: list[bytes] = field(default_factory=list)
+    timestamp: int | None = 0
 
-    def append(self, *, value: bytes, **_: Any) -> object:
+    def append(self, *, timestamp: int | None, value: bytes, **_: Any) -> object:
         if len(self.values) == 64:
             return None
+        self.timestamp = timestamp
         self.values.append(value)
         return object()
 
@@ -32,6 +31,7 @@ class Broker:
     refuses: dict[bytes, Exception] = field(default_factory=dict)
     written: dict[int, list[bytes]] = field(default_factory=dict)
     silent_after: int = 10**6
+    minds_the_time: bool = False
     client: Any = field(default_factory=lambda: SimpleNamespace(_conns={}))
 
     async def partitions_for(self, _: str) -> set[int]:
@@ -44,6 +44,8 @@ class Broker:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if error := next((self.refuses[value] for value in batch.values if value in self.refuses), None):
             answer.set_exception(error)
+        elif self.minds_the_time and batch.timestamp != -1:
+            answer.set_exception(errors.InvalidTimestampError())
         elif sum(map(len, self.written.values())) >= self.silent_after:
             return answer
         else:
@@ -78,7 +80,7 @@ async def test_a_refused_message_is_found_and_the_rest_is_written_in_order() -> 
         }
     )
     portion = rows(keys, range(1, 31))
-    outcome = await link(broker).send(portion, NOW)
+    outcome = await link(broker).send(portion)
     assert {key: broker.of(key) for key in keys} == {
         **{key: list(range(1, 31)) for key in keys},
         sick: [1, 2, 3, 4],
@@ -97,7 +99,7 @@ async def test_a_refused_message_is_found_and_the_rest_is_written_in_order() -> 
 async def test_without_an_answer_nothing_later_is_sent_and_all_of_it_is_unknown() -> None:
     keys = [uuid4() for _ in range(10)]
     broker = Broker(silent_after=150)
-    outcome = await link(broker).send(rows(keys, range(1, 31)), NOW)
+    outcome = await link(broker).send(rows(keys, range(1, 31)))
     assert "TimeoutError" in str(outcome.trouble)
     assert not outcome.refused
     assert len(outcome.acked) == sum(map(len, broker.written.values())) < 300
@@ -109,7 +111,7 @@ async def test_without_an_answer_nothing_later_is_sent_and_all_of_it_is_unknown(
 async def test_an_idempotent_producer_is_given_up_at_the_first_refusal(error: Exception) -> None:
     key = uuid4()
     broker = Broker({f"{key}/2".encode(): error})
-    outcome = await link(broker, idempotent=True).send(rows([key], range(1, 4)), NOW)
+    outcome = await link(broker, idempotent=True).send(rows([key], range(1, 4)))
     assert outcome.spoiled
     assert not outcome.refused
     assert not broker.written
@@ -120,6 +122,14 @@ async def test_a_replaced_connection_makes_an_ack_worth_nothing() -> None:
     broker = Broker()
     broker.client._conns["1", 0] = SimpleNamespace(connected=lambda: True)
     over = link(broker)
-    assert (await over.send(rows([key], range(1, 3)), NOW)).trouble is None
+    assert (await over.send(rows([key], range(1, 3)))).trouble is None
     broker.client._conns["1", 0] = SimpleNamespace(connected=lambda: True)
-    assert "lost" in str((await over.send(rows([key], range(1, 3)), NOW)).trouble)
+    assert "lost" in str((await over.send(rows([key], range(1, 3)))).trouble)
+
+
+async def test_a_broker_of_another_time_gets_messages_without_timestamps() -> None:
+    keys = [uuid4() for _ in range(10)]
+    broker = Broker(minds_the_time=True)
+    outcome = await link(broker).send(rows(keys, range(1, 31)))
+    assert (outcome.refused, outcome.trouble) == ([], None)
+    assert {key: broker.of(key) for key in keys} == {key: list(range(1, 31)) for key in keys}
