@@ -30,9 +30,10 @@ ON CONFLICT (device_id) DO UPDATE SET
     digest = excluded.digest, screen = excluded.screen, skew_ms = excluded.skew_ms, errors = excluded.errors
 WHERE presence.beat_at IS NULL OR presence.beat_at <= excluded.beat_at
 """
-# One row of service for all instances: a gap in it is a time in which none of them served.
+# One row of service for all instances: a gap in it is a time in which none of them served. Two that see the same
+# gap at once write it once: it is known by its beginning.
 _SERVED = """
-WITH before AS (SELECT last_at FROM service FOR NO KEY UPDATE),
+WITH before AS (SELECT last_at FROM service),
      gap AS (INSERT INTO outages (began_at, ended_at)
              SELECT last_at, $1 FROM before WHERE last_at < $1::timestamptz - $2::interval
              ON CONFLICT DO NOTHING)
