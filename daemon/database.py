@@ -30,6 +30,7 @@ OUTAGES = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
+    asyncpg.InternalClientError,  # the server's farewell came between two calls, the end of the link not yet
 )
 CONTENTION = (
     asyncpg.QueryCanceledError,  # statement_timeout
@@ -238,8 +239,8 @@ class Database:
             "jit": "off",  # our statements are short: compiling them costs more than running them
             "statement_timeout": f"{statement_ms}ms",
             "lock_timeout": f"{statement_ms // 2}ms",
-            # the server, too, must notice when we are gone: our locks would outlive us
-            "idle_in_transaction_session_timeout": "30s",
+            # the server, too, must notice when we are gone: our locks would outlive us. No
+            # idle_in_transaction_session_timeout: it fires at random where the server's clock is shifted (libfaketime)
             "client_connection_check_interval": "5s",
             "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",

@@ -14,6 +14,7 @@ class Gate:
     port: int = 0
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
     _refusing: bool = False
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def freeze(self) -> None:
@@ -26,10 +27,15 @@ class Gate:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def hold_ends(self) -> None:
+        """Pass bytes, but let nobody know when a connection ends."""
+        self._ending.clear()
+
     def open(self) -> None:
         """Pass bytes both ways."""
         self._refusing = False
         self._passing.set()
+        self._ending.set()
 
     def url(self, url: str) -> str:
         """Point a URL at the gate."""
@@ -50,6 +56,7 @@ async def gate_to(host: str, port: int) -> AsyncIterator[Gate]:
                 await gate._passing.wait()
                 writer.write(data)
                 await writer.drain()
+        await gate._ending.wait()
         writer.transport.abort()
         gate._writers.discard(writer)
 

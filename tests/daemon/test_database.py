@@ -61,6 +61,20 @@ async def test_error_rolls_back_and_passes(database: Database) -> None:
         assert await tx.fetchval("SELECT updated_at FROM house") is None
 
 
+async def test_farewell_between_two_calls_is_an_outage(database: Database, gate: Gate, owner_connection: Tx) -> None:
+    async def lose(tx: Tx) -> None:
+        await owner_connection.execute("SELECT pg_terminate_backend($1)", tx.get_server_pid())
+        await asyncio.sleep(0.2)
+        await tx.execute("SELECT 1")
+
+    gate.hold_ends()
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction() as tx:
+            await lose(tx)
+    async with database.transaction() as tx:
+        assert await tx.fetchval("SELECT 1") == 1
+
+
 async def test_dead_link_ends_at_the_deadline_and_heals(database: Database, gate: Gate) -> None:
     async with database.transaction() as tx:
         await tx.fetchval("SELECT 1")
