@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -226,7 +227,7 @@ async def _connect(settings: KafkaSettings, closing: AsyncExitStack, *, detour: 
         producer = await _started(settings, closing, idempotent=False)
     seconds = settings.request_timeout.total_seconds()
     topics = {Topic.CAMPAIGNS.value: settings.topic, Topic.DEVICES.value: settings.devices_topic}
-    await _create_topics(settings, topics.values(), brokers=len(producer.client.cluster.brokers()))
+    await _create_topics(settings, set(topics.values()), brokers=len(producer.client.cluster.brokers()))
     for topic in topics.values():
         await _partition_count(producer, topic, seconds)
     # twice: the broker's own time-out, and as long for the retries of an idempotent producer
@@ -272,6 +273,8 @@ async def _discard(producer: Any) -> None:
                     return
         # stop() would wait for batches that cannot leave: end their sender and the connections instead
         producer._closed = True  # noqa: SLF001 - as above
+        for batch in [*chain(*waiting._batches.values()), *waiting._pending_batches]:  # noqa: SLF001 - as above
+            batch.future.add_done_callback(_heard)
         sender = producer._sender.sender_task  # noqa: SLF001 - as above
         if sender is not None:
             sender.cancel()
@@ -282,3 +285,9 @@ async def _discard(producer: Any) -> None:
             news.cancel()
         if sender is not None:
             await asyncio.wait([sender], timeout=PARTING_SECONDS)
+
+
+def _heard(answer: "asyncio.Future[Any]") -> None:
+    """Take note of a failure that nobody waits for any more, or asyncio complains of it."""
+    if not answer.cancelled():
+        answer.exception()

@@ -146,6 +146,26 @@ async def test_a_poison_message_holds_back_its_key_alone(
     assert seen[str(sick)] == [1, 2, 4, 5]
 
 
+async def test_a_doubted_message_is_tried_again_by_itself_until_a_person_must_look(
+    database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str
+) -> None:
+    kafka, key = settings(kafka_bootstrap), uuid4()
+    await write(database, clock, [key], range(1, 4))
+    first = await connection.fetchval("SELECT min(id) FROM outbox")
+    await queries.park(connection, first, "UnknownError()", clock.now(), final=False)
+    async with relaying(database, clock, kafka):
+        await asyncio.sleep(0.7)
+        assert await queries.backlog(connection) == (3, clock.now(), 0)
+        clock.advance(seconds=3)
+        assert await consumed(kafka, 3) == {str(key): [1, 2, 3]}
+    await write(database, clock, [key], range(4, 5))
+    last = await connection.fetchval("SELECT max(id) FROM outbox")
+    for _ in range(queries.DOUBTS):
+        await queries.park(connection, last, "UnknownError()", clock.now(), final=False)
+    [refused] = await queries.list_parked(connection, 10)
+    assert (refused.attempts, refused.next_attempt_at) == (queries.DOUBTS, None)
+
+
 async def test_the_shards_of_a_killed_relay_are_taken_within_a_second(
     database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str
 ) -> None:
