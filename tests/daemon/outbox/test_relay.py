@@ -54,9 +54,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def relaying(database: Database, clock: FakeClock, kafka: KafkaSettings) -> AsyncIterator[Metrics]:
+async def relaying(
+    database: Database, clock: FakeClock, kafka: KafkaSettings, wake: asyncio.Event | None = None
+) -> AsyncIterator[Metrics]:
     metrics = Metrics.create(CollectorRegistry())
-    running = asyncio.create_task(relay.run(database, clock, metrics, kafka, asyncio.Event(), lambda: None))
+    running = asyncio.create_task(relay.run(database, clock, metrics, kafka, wake or asyncio.Event(), lambda: None))
     try:
         yield metrics
         assert not running.done(), "a relay lives through everything"
@@ -186,6 +188,24 @@ async def test_the_shards_of_a_killed_relay_are_taken_within_a_second(
     assert {key: list(dict.fromkeys(sequences)) for key, sequences in seen.items()} == {
         str(key): list(range(1, 11)) for key in keys
     }
+
+
+async def test_a_commit_beside_an_idle_relay_wakes_the_busy_one(
+    database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka, wakes = settings(kafka_bootstrap), (asyncio.Event(), asyncio.Event())
+    holders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1"
+    monkeypatch.setattr(relay, "POLL_SECONDS", 60.0)
+    async with relaying(database, clock, kafka, wakes[0]):
+        await until(lambda: connection.fetchval(holders, queries.LOCK_SPACE))
+        async with relaying(database, clock, kafka, wakes[1]):
+            await asyncio.sleep(0.5)
+            for number, wake in enumerate(wakes):
+                await write(database, clock, [uuid4()], range(1, 3))
+                wake.set()
+                began = monotonic()
+                await until(pending(connection), 5)
+                assert monotonic() - began < 1, number
 
 
 async def test_brokers_absent_at_first_and_restarted_lose_nothing_unsent(
