@@ -20,7 +20,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 Json = dict[str, Any]
-LOOK_BACK = 30.0  # seconds; what ended longer ago was shown by a playlist that is gone
+AHEAD = 60.0  # seconds that a screen can go on by what it holds, whoever answers
 
 
 def instant(text: str) -> float:
@@ -90,7 +90,7 @@ class Player:
         self.held: Body | None = None
         self.have: set[str] = set()
         self.acked = ""
-        self.watched_until = 0.0
+        self.plan: dict[float, tuple[str, Shown]] = {}  # the coming slots, and the playlist that has them
         self.pending: list[Json] = []
         self.reported: dict[str, Json] = {}
         self.verdicts: dict[str, tuple[Json, float]] = {}  # and when they were heard
@@ -132,6 +132,7 @@ class Player:
         if reply.status == 200:
             self.held = Body(reply.raw)
         assert reply.headers["ETag"] == f'"{self.body.digest}"', "the digest is of the bytes"
+        self.foresee()
         return reply
 
     async def fetch(self) -> None:
@@ -161,23 +162,29 @@ class Player:
         self.offset = instant(reply["server_time"]) - time.time()
         return reply
 
-    def watch(self) -> None:
-        """Log every ad whose slot ended since the last look, by the playlist held now."""
+    def foresee(self) -> None:
+        """Plan the next minute by the playlist held now: what has begun goes on by the one held then."""
         body, now = self.body, self.now()
-        begin = max(self.watched_until, (now - LOOK_BACK) // body.slot * body.slot)
-        while begin + body.slot <= now:
-            shown = body.shows(begin)
-            if shown.creative is not None and begin == shown.begin:
+        begin = now // body.slot * body.slot + body.slot
+        while begin < now + AHEAD:
+            self.plan[begin] = body.digest, body.shows(begin)
+            begin += body.slot
+
+    def watch(self) -> None:
+        """Log every ad whose slot has ended since the last look."""
+        for begin in sorted(self.plan):
+            if begin + self.body.slot > self.now():
+                return
+            digest, shown = self.plan.pop(begin)
+            if shown.creative is not None:
                 self.pending.append({
                     "play_id": str(uuid.uuid4()),
                     "campaign_id": shown.creative["campaign_id"],
                     "creative_id": shown.creative["id"],
                     "started_at": rfc3339(begin),
                     "duration_ms": shown.creative["duration_ms"],
-                    "digest": body.digest,
+                    "digest": digest,
                 })  # fmt: skip
-            begin += body.slot
-        self.watched_until = begin
 
     async def report(self) -> None:
         if not self.pending:
