@@ -8,6 +8,7 @@ from daemon.campaigns.queries import schedule
 from daemon.web import cursors, replies, shown
 from daemon.web.auth import ANYONE
 from daemon.web.operations import PAGING, Call, Operation, Parameter, Reply
+from devices.queries.deliveries import delivery_counts
 from playlists.queries import Row
 
 _DEFAULT_HOURS, _MOST_HOURS = 24, 366 * 24
@@ -25,7 +26,12 @@ async def upcoming(call: Call) -> Reply:
         _after(call, "upcoming", str),
         call.limit + 1,
     )
-    return Reply(cursors.page("upcoming", rows, call.limit, _upcoming_key, shown.upcoming))
+    counts = await delivery_counts(call.tx, list({row["campaign_id"] for row in rows[: call.limit]}), call.now)
+    return Reply(
+        cursors.page(
+            "upcoming", rows, call.limit, _upcoming_key, lambda row: shown.upcoming(row, counts[row["campaign_id"]])
+        )
+    )
 
 
 async def executions(call: Call) -> Reply:

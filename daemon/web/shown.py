@@ -11,7 +11,7 @@ from daemon.campaigns.queries.schedule import KINDS
 from daemon.tenants import Tenant, Token
 from daemon.web import replies
 from devices import audience, targets
-from devices.delivery import Delivery
+from devices.delivery import Delivery, Status
 from devices.device import Device
 from devices.store import Store
 from playlists.localtime import to_local, with_offset
@@ -126,10 +126,11 @@ def delivery(row: Delivery) -> replies.DeliveryReply:
     return msgspec.convert(row._asdict(), replies.DeliveryReply)
 
 
-def upcoming(row: Row) -> replies.Upcoming:
-    """What will happen to a campaign, in the wall time of its own zone as well."""
+def upcoming(row: Row, deliveries: Mapping[Status, int]) -> replies.Upcoming:
+    """What will happen to a campaign, in its own zone's time as well; `deliveries` counts its audience of now."""
     local = to_local(row["due_at"], row["timezone"]).isoformat()
-    return msgspec.convert({**row, "due_local": local}, replies.Upcoming)
+    audience = {"total_recipients": sum(deliveries.values()), "ready": deliveries[Status.READY]}
+    return msgspec.convert({**row, **audience, "due_local": local}, replies.Upcoming)
 
 
 def execution(row: Row) -> replies.Execution:

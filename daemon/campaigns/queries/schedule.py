@@ -17,8 +17,7 @@ class After(NamedTuple):
 
 
 UPCOMING = """
-SELECT c.id AS campaign_id, c.name, c.tenant_id, c.channel, c.status, k.kind, k.due_at, c.timezone, c.total_recipients,
-       (SELECT count(*) FROM deliveries d WHERE d.campaign_id = c.id AND d.status = 'READY') AS ready
+SELECT c.id AS campaign_id, c.name, c.tenant_id, c.channel, c.status, k.kind, k.due_at, c.timezone
 FROM campaigns c
 CROSS JOIN LATERAL (
     SELECT 'distribute' AS kind, greatest(c.start_at - $3::interval, $2) AS due_at
@@ -42,8 +41,8 @@ async def upcoming(
 ) -> list[Row]:
     """What is due up to `until`, soonest first; `lead` is how long before its start a campaign is distributed.
 
-    `campaign_id name tenant_id channel status kind due_at timezone total_recipients ready`; kind is `distribute`,
-    `start` or `end`, timezone the campaign's.
+    `campaign_id name tenant_id channel status kind due_at timezone`; kind is `distribute`, `start` or `end`,
+    timezone the campaign's.
     """
     at, campaign_id, kind = after or (None, None, None)
     return await tx.fetch(UPCOMING, tenant_id, now, lead, until, at, campaign_id, kind, limit)

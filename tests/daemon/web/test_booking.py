@@ -322,3 +322,12 @@ async def test_deliveries_list_the_whole_audience(api: Api) -> None:
     assert {row["device_id"] for row in listed} == set(devices[1:])
     assert {row["status"] for row in listed} == {"PENDING"}
     assert booked["total_recipients"] == 2
+
+
+async def test_what_is_coming_counts_the_audience_of_now(api: Api) -> None:
+    _, token = await api.tenant()
+    await api.screens()
+    await submitted(api, token)
+    await api.screens(2)  # they join at once
+    coming = (await api.ok("GET", "/v1/schedule/upcoming?hours=80", token))["items"]
+    assert {(one["total_recipients"], one["ready"]) for one in coming} == {(3, 0)}
