@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from daemon.commands.options import ConfigFile, UsageError, as_json
+from daemon.commands.options import ConfigFile, Json, UsageError, as_json
 from playlists.localtime import Policy, UnknownZone, resolve
 
 
@@ -17,6 +17,7 @@ def instant(
         Policy.COMPATIBLE
     ),
     config: ConfigFile = None,  # noqa: ARG001 - every command takes it; this one reads no setting
+    json: Json = False,  # noqa: ARG001 - as above; this one prints nothing else
 ) -> int:
     """Resolve a wall time in a zone to an instant, as bookings do, and print it as JSON.
 

@@ -117,6 +117,7 @@ async def test_config_show_is_a_file_that_means_the_same_without_its_passwords(t
         ("2026-10-25T02:30 Europe/Berlin", "2026-10-25T00:30:00Z", "fold"),
         ("2026-10-25T02:30 Europe/Berlin --policy later", "2026-10-25T01:30:00Z", "fold"),
         ("2026-07-01T12:00 Europe/Berlin", "2026-07-01T10:00:00Z", "normal"),
+        ("2026-07-01T12:00 Europe/Berlin --json", "2026-07-01T10:00:00Z", "normal"),
     ],
 )
 def test_instant_is_the_resolver_as_json(
