@@ -4,6 +4,7 @@ One look a second over all connections; nothing is added to the way of a request
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from datetime import timedelta
 from typing import Final, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import http_exceptions, web
 from aiohttp.web_protocol import RequestHandler
 
 log = structlog.get_logger("daemon.web.guard")
@@ -114,6 +115,7 @@ async def listening(runner: web.AppRunner, host: str, port: int, limits: Limits)
     """
     if runner.server is None:
         raise RuntimeError("the runner was not set up")
+    logging.getLogger("aiohttp.server").addFilter(_ours)
     guard = Guard(runner.server, limits)
     server = await asyncio.get_running_loop().create_server(guard, host, port, backlog=1024)
     sweeping = asyncio.create_task(guard.run())
@@ -125,3 +127,8 @@ async def listening(runner: web.AppRunner, host: str, port: int, limits: Limits)
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    """Whether a failure may be ours: that a client sends what is no HTTP is told to it, not to the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError))

@@ -101,3 +101,16 @@ async def test_one_connection_too_many_is_closed_at_once(port: int) -> None:
     await asyncio.sleep(0.4)
     async with ClientSession() as session, session.post(f"http://127.0.0.1:{port}/", data=b"x") as response:
         assert response.status == 200, "room again once they are gone"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", b"GET \x00\r\n\r\n"]
+)
+async def test_what_is_no_http_is_refused_and_fills_no_log(
+    port: int, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    assert (await reader.read()).split(b" ")[1] == b"400"
+    writer.close()
+    assert not caplog.records
