@@ -15,6 +15,8 @@ AHEAD = timedelta(minutes=5)
 OLDEST = timedelta(hours=4)
 LEAST_PERCENT = 80  # of the creative's duration
 
+HOUSE = CampaignId(UUID(int=0))  # stands for no campaign: a play of house content is nobody's
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 

@@ -79,10 +79,10 @@ class ReadinessReply(Struct):
 
 
 class PlayReport(Struct, forbid_unknown_fields=True):
-    """One playout; `started_at` by the screen's own clock."""
+    """One playout; `started_at` by the screen's own clock. House content has no campaign, and counts nowhere."""
 
     play_id: Annotated[str, Meta(min_length=1, max_length=128)]
-    campaign_id: UUID
+    campaign_id: UUID | None
     creative_id: UUID
     started_at: Instant
     duration_ms: Annotated[int, Meta(ge=0, le=2**31 - 1)]

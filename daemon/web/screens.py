@@ -31,6 +31,7 @@ from daemon.web.reports import (
     DeliveryState,
     Heard,
     Heartbeat,
+    PlayReport,
     PlayResult,
     PlaysReply,
     PlaysReport,
@@ -44,7 +45,7 @@ from daemon.web.server import CORRELATION, correlation_of
 from devices.contents import Library
 from devices.delivery import Status
 from devices.enrolment import CodeRefused, redeem, token_digest
-from devices.plays import Play, Verdict
+from devices.plays import HOUSE, Play, Verdict
 from devices.presence import Beat, skewed
 from devices.readiness import FileState, reported
 from playlists.ids import CampaignId, CreativeId, Digest, Sha256
@@ -121,7 +122,7 @@ async def hear(screens: Screens, request: web.Request) -> Heard:
     now = screens.clock.now()
     skew_ms = (body.device_time - now) // _MILLISECOND
     if skewed(skew_ms):
-        log.info("device clock is off", device_id=str(device_id), skew_ms=skew_ms)
+        log.debug("device clock is off", device_id=str(device_id), skew_ms=skew_ms)
     await screens.sightings.beat(Beat(device_id, now, body.digest, body.screen, skew_ms, body.errors or []))
     screen = screens.feed.screens.get(device_id)
     changed = screen is not None and screen.digest != body.digest
@@ -150,11 +151,7 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
     body = await _body(screens, request, PlaysReport)
     now = screens.clock.now()
     screens.sightings.saw(device_id, now)
-    given = intake.Report(body.device_time, [
-        Play(p.play_id, CampaignId(p.campaign_id), CreativeId(p.creative_id), p.variant, p.started_at, p.duration_ms,
-             Digest(p.digest))
-        for p in body.plays
-    ])  # fmt: skip
+    given = intake.Report(body.device_time, [_play(one) for one in body.plays])
     async with screens.database.transaction() as tx:
         receipt = await intake.accept(
             tx, device_id, given, screens.library, screens.rhythm.default_cpm_micros, screens.clock.now()
@@ -167,6 +164,12 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
     return PlaysReply(
         [PlayResult(one.play.play_id, one.verdict, decimal(one.charged_micros)) for one in receipt.results]
     )
+
+
+def _play(one: PlayReport) -> Play:
+    campaign = HOUSE if one.campaign_id is None else CampaignId(one.campaign_id)
+    creative, digest = CreativeId(one.creative_id), Digest(one.digest)
+    return Play(one.play_id, campaign, creative, one.variant, one.started_at, one.duration_ms, digest)
 
 
 async def _body(screens: Screens, request: web.Request, kind: type[Report]) -> Report:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from devices.plays import Play, Verdict
+from devices.plays import HOUSE, Play, Verdict
 from playlists.ids import DeviceId, Digest
 from playlists.queries import Tx
 
@@ -54,17 +54,9 @@ async def record_plays(tx: Tx, device_id: DeviceId, judged: Sequence[Judged], no
     if judged:
         rows = [
             (
-                p.play_id,
-                p.campaign_id,
-                p.creative_id,
-                p.variant,
-                p.digest,
-                began,
-                p.duration_ms,
-                verdict,
-                price,
-                charged,
+                *(of.play_id, None if of.campaign_id == HOUSE else of.campaign_id, of.creative_id, of.variant),
+                *(of.digest, began, of.duration_ms, verdict, price, charged),
             )
-            for p, began, verdict, price, charged in judged
+            for of, began, verdict, price, charged in judged
         ]
         await tx.execute(_RECORD, device_id, now, *(list(column) for column in zip(*rows, strict=True)))

@@ -200,6 +200,32 @@ async def test_bad_reports_are_refused_in_words(
     assert [error["field"] for error in problem.get("errors", [])] == ([field] if field else [])
 
 
+async def test_plays_are_answered_one_by_one_and_charged(
+    served: Instance, scene: Scene, connection: Tx, clock: FakeClock
+) -> None:
+    entry = scene.playlist.creatives[0]
+    began = (clock.now() - timedelta(minutes=1)).isoformat()
+    one = {
+        "play_id": "a", "campaign_id": str(scene.campaign), "creative_id": str(entry.id), "started_at": began,
+        "duration_ms": entry.duration_ms, "digest": scene.playlist.digest,
+    }  # fmt: skip
+    sent = [one, one, {**one, "play_id": "b", "campaign_id": None}, {**one, "play_id": "c", "variant": "x"}]
+    body = {"device_time": clock.now().isoformat(), "plays": sent}
+    status, told = await post(served, scene, "plays", body)
+    assert status == 200
+    assert [(r["play_id"], r["verdict"], r["charged"]) for r in told["results"]] == [
+        ("a", "accepted", "0.003333"), ("a", "duplicate", "0.00"), ("b", "wrong_device", "0.00"),
+        ("c", "accepted", "0.003333"),
+    ]  # fmt: skip
+    assert await connection.fetchval("SELECT spent_micros FROM campaigns") == 6_666
+    status, told = await post(
+        served, scene, "plays", {**body, "plays": [{**one, "play_id": f"{n}"} for n in range(1001)]}
+    )
+    assert (status, told["errors"][0]["field"]) == (422, "plays")
+    status, told = await post(served, scene, "plays", {**body, "plays": [{**one, "duration_ms": "long"}]})
+    assert (status, told["errors"][0]["field"]) == (422, "plays[0].duration_ms")
+
+
 def ready(scene: Scene, state: str = "READY") -> dict[str, Any]:
     return {"digest": scene.playlist.digest, "creatives": [{"sha256": scene.sha256, "state": state}]}
 
