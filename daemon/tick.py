@@ -19,7 +19,7 @@ from daemon.campaigns.queries import due
 from daemon.campaigns.queries.distribution import claim_to_distribute
 from daemon.clock import Clock
 from daemon.database import DatabaseUnavailable, transient
-from daemon.distribute import distribute, distribute_due
+from daemon.distribute import distribute
 from daemon.metrics import Metrics
 from playlists.ids import CampaignId
 from playlists.queries import Tx
@@ -101,7 +101,10 @@ async def _batch(change: Change, ground: Ground, committed: list[Transition]) ->
     now, rules = ground.clock.now(), ground.rules
     try:
         async with ground.begin() as tx:
-            changing = asyncio.ensure_future(change.due(tx, now, rules.batch, rules.settle_after))
+            claimed = await change.claim(tx, now, rules.batch)
+            if not claimed:
+                return 0
+            changing = asyncio.ensure_future(change.over(tx, claimed, now, rules.settle_after))
             try:
                 await asyncio.sleep(0)  # it is on its way before we go on
                 _report(ground, committed)
@@ -114,7 +117,7 @@ async def _batch(change: Change, ground: Ground, committed: list[Transition]) ->
         log.warning("batch failed", change=change.kind, error=str(error))
         return await _sorted_out(change, ground, now)
     committed += transitions
-    return sum(transition.type == change.kind for transition in transitions)
+    return len(claimed)
 
 
 def _report(ground: Ground, committed: list[Transition]) -> None:
@@ -148,7 +151,7 @@ async def _halved(
         return [], []
     try:
         async with tx.transaction():
-            transitions = await change.these(tx, ids, now, rules.settle_after)
+            transitions = await change.over(tx, ids, now, rules.settle_after)
             await announce(tx, transitions, now)
             return transitions, []
     except Exception as error:
@@ -188,16 +191,13 @@ async def _distribute(ground: Ground) -> None:
 
 
 def _distribution(lead: timedelta) -> Change:
-    async def due_now(tx: Tx, now: datetime, limit: int, _: timedelta) -> list[Transition]:
-        return await distribute_due(tx, now, lead, limit)
-
-    async def these(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
-        return await distribute(tx, ids, now, lead)
-
     async def claim(tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
         return [CampaignId(row["id"]) for row in await claim_to_distribute(tx, now, lead, limit)]
 
-    return Change(TransitionType.CONTENT_DISTRIBUTED, due_now, these, claim)
+    async def over(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
+        return await distribute(tx, ids, now, lead)
+
+    return Change(TransitionType.CONTENT_DISTRIBUTED, claim, over)
 
 
 def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition]]]) -> Step:

@@ -224,6 +224,7 @@ async def cancel(
     )
     transitions = [await changes.save(tx, before, after, entry, now)]
     if at_once:
+        await changes.lock_tenant(tx, before.tenant_id)
         transitions += await lifecycle.settle(tx, [campaign_id], now)
     else:
         await mark_campaigns(tx, [campaign_id], now, urgent=True)

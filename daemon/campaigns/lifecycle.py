@@ -1,7 +1,7 @@
 """What time does to campaigns: they start, complete, settle, miss their window or fail (SPEC 3, 4).
 
-Each rule is one set-based statement in `queries.due`, once over whatever is due (`*_due`, claiming what nobody
-else holds) and once over given campaigns. Whichever instance runs it, and however often, it happens once.
+Each rule is a Change: a claim that locks what is due and nobody else holds, and one set-based statement over
+what was claimed, both in `queries.due`. Whichever instance runs it, and however often, it happens once.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,39 +19,32 @@ from playlists.queries import Row, Tx, mark_campaigns
 
 ACTOR = "signaged"  # of what nobody asked for
 
-DueStep = Callable[[Tx, datetime, int, timedelta], Awaitable[list[Transition]]]
-TheseStep = Callable[[Tx, Sequence[CampaignId], datetime, timedelta], Awaitable[list[Transition]]]
+Over = Callable[[Tx, Sequence[CampaignId], datetime, timedelta], Awaitable[list[Transition]]]
 Claim = Callable[[Tx, datetime, int], Awaitable[list[CampaignId]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that time does: over what is due, over given campaigns, and the lock on what is due."""
+    """One thing that time does: `claim` locks up to so many campaigns that are due, `over` changes those."""
 
     kind: TransitionType
-    due: DueStep
-    these: TheseStep
     claim: Claim
-
-
-async def complete_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Transition]:
-    """Complete up to `limit` campaigns whose end is past."""
-    return [_completed(row, now) for row in await due.complete_due(tx, now, limit, settle_after)]
+    over: Over
 
 
 async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Transition]:
-    """Complete those of the campaigns that are ACTIVE or PAUSED."""
+    """Complete those of the locked campaigns that are ACTIVE or PAUSED."""
     return [_completed(row, now) for row in await due.complete(tx, ids, now, settle_after)]
 
 
-async def start_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Transition]:
-    """Start up to `limit` campaigns whose start is past; what starts past its end completes with it."""
-    return await _started(tx, await due.start_due(tx, now, limit), now, settle_after)
-
-
 async def start(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Transition]:
-    """Start those of the campaigns that are SCHEDULED."""
-    return await _started(tx, await due.start(tx, ids, now), now, settle_after)
+    """Start those of the locked campaigns that are SCHEDULED; what starts past its end completes with it."""
+    rows = await due.start(tx, ids, now)
+    transitions = [_start_fact(row, now, None, ACTOR, []) for row in rows]
+    over = [row["id"] for row in rows if row["end_at"] <= now]
+    if over:
+        transitions += await complete(tx, over, now, settle_after)
+    return transitions
 
 
 async def start_now(
@@ -68,38 +61,20 @@ async def start_now(
     return transitions
 
 
-async def _started(tx: Tx, rows: Sequence[Row], now: datetime, settle_after: timedelta) -> list[Transition]:
-    transitions = [_start_fact(row, now, None, ACTOR, []) for row in rows]
-    over = [row["id"] for row in rows if row["end_at"] <= now]
-    if over:
-        transitions += await complete(tx, over, now, settle_after)
-    return transitions
-
-
-async def miss_due(tx: Tx, now: datetime, limit: int, _: timedelta) -> list[Transition]:
-    """Give up to `limit` campaigns up that were in no playlist in their whole window; their holds are released."""
-    return [_missed(row, now) for row in await due.miss_due(tx, now, limit)]
-
-
 async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
-    """Give those of the campaigns up that missed their window."""
+    """Give those up that were in no playlist in their whole window; their holds go back. Tenants are locked too."""
     return [_missed(row, now) for row in await due.miss(tx, ids, now)]
 
 
-async def settle_due(tx: Tx, now: datetime, limit: int, _: timedelta) -> list[Transition]:
-    """Settle up to `limit` campaigns: count and spend locked, what was not used released."""
-    return [_settled(row, now) for row in await due.settle_due(tx, now, limit)]
-
-
 async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta = timedelta()) -> list[Transition]:
-    """Settle those of the campaigns that are COMPLETED, CANCELLED or FAILED and are not settled yet."""
+    """Settle campaigns that are over: count and spend stand, what was not used goes back. Tenants are locked too."""
     return [_settled(row, now) for row in await due.settle(tx, ids, now)]
 
 
-COMPLETE = Change(TransitionType.COMPLETED, complete_due, complete, partial(due.claim, due.CLAIM_TO_COMPLETE))
-START = Change(TransitionType.STARTED, start_due, start, partial(due.claim, due.CLAIM_TO_START))
-MISS = Change(TransitionType.MISSED, miss_due, miss, partial(due.claim, due.CLAIM_TO_MISS))
-SETTLE = Change(TransitionType.SETTLED, settle_due, settle, partial(due.claim, due.CLAIM_TO_SETTLE))
+COMPLETE = Change(TransitionType.COMPLETED, partial(due.claim, due.CLAIM_TO_COMPLETE), complete)
+START = Change(TransitionType.STARTED, partial(due.claim, due.CLAIM_TO_START), start)
+MISS = Change(TransitionType.MISSED, partial(due.claim, due.CLAIM_TO_MISS), miss)
+SETTLE = Change(TransitionType.SETTLED, partial(due.claim, due.CLAIM_TO_SETTLE), settle)
 
 
 async def fail(

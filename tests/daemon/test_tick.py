@@ -208,16 +208,12 @@ async def test_a_failing_step_does_not_stop_the_next(connection: Tx, ticking: Ti
     assert ticking.failures("broken") == 1
 
 
-PLANNED = {
-    "campaigns_to_complete": due.COMPLETE_DUE,
-    "campaigns_to_start": due.START_DUE,
-    "campaigns_to_settle": due.SETTLE_DUE,
+CLAIMS = {
+    "campaigns_to_complete": (due.CLAIM_TO_COMPLETE, END),
+    "campaigns_to_start": (due.CLAIM_TO_START, START),
+    "campaigns_to_settle": (due.CLAIM_TO_SETTLE, SETTLED),
 }
-ARGUMENTS = {
-    due.COMPLETE_DUE: f"'{END}', 1000, '5 min'",
-    due.START_DUE: f"'{START}', 1000, NULL, 'signaged', NULL, '[]'",
-    due.SETTLE_DUE: f"'{SETTLED}', 1000",
-}
+CHANGES = {due.COMPLETE: ", '5 min'", due.START: ", NULL, 'signaged', NULL, '[]'", due.SETTLE: ""}
 
 
 @pytest.mark.parametrize("rows", [50, 20_000])
@@ -242,14 +238,22 @@ async def test_due_rows_are_found_and_changed_by_index(owner_connection: Tx, row
     await owner_connection.execute("ANALYZE campaigns")
     if rows < 1000:
         await owner_connection.execute("SET enable_seqscan = off")
-    for index, statement in PLANNED.items():
-        name = f"statement_{index}"
-        await owner_connection.execute(f"PREPARE {name} AS {statement}")
-        for mode in ("force_custom_plan", "force_generic_plan"):
-            await owner_connection.execute(f"SET plan_cache_mode = {mode}")
-            lines = await owner_connection.fetch(f"EXPLAIN EXECUTE {name} ({ARGUMENTS[statement]})")
-            plan = "\n".join(row[0] for row in lines)
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        await owner_connection.execute(f"SET plan_cache_mode = {mode}")
+        for index, (statement, now) in CLAIMS.items():
+            plan = await planned(owner_connection, statement, f"'{now}', 1000")
             assert index in plan, plan
-            assert rows < 1000 or "campaigns_pkey on campaigns c" in plan, plan
             assert "Seq Scan on campaigns" not in plan, plan
-            assert "Hash Join" not in plan.split("CTE logged")[0].split("CTE paid")[0], plan
+        for statement, more in CHANGES.items():
+            ids = await owner_connection.fetchval("SELECT array_agg(id) FROM (SELECT id FROM campaigns LIMIT 1000) c")
+            plan = await planned(owner_connection, statement, f"'{END}', '{{{','.join(map(str, ids))}}}'{more}")
+            assert rows < 1000 or "Index Scan using campaigns_pkey on campaigns" in plan, plan
+            assert "Seq Scan on campaigns" not in plan, plan
+            assert "Hash Join" not in plan, plan
+
+
+async def planned(tx: Tx, statement: str, arguments: str) -> str:
+    await tx.execute(f"PREPARE one AS {statement}")
+    lines = await tx.fetch(f"EXPLAIN EXECUTE one ({arguments})")
+    await tx.execute("DEALLOCATE one")
+    return "\n".join(line[0] for line in lines)

@@ -1,7 +1,9 @@
-"""What time does to campaigns, a batch in one statement: claimed by state, changed, logged, paid (SPEC 3).
+"""What time does to campaigns, a batch at a time: claimed by state, then changed, logged and paid in one statement.
 
-Each statement takes $1 = now. Claims skip what others hold, so their order is free; tenants are waited for, by
-id ascending. `= ANY (ARRAY(...))` keeps the planner from joining a whole index to a batch.
+Each takes $1 = now. A claim skips what others hold, so its order is free; tenants are waited for, by id ascending.
+Claim and change are two statements on purpose: the change must see the rows as they were locked. In one statement
+it sees older versions and queues for those behind whoever waits for our locks: a deadlock, seen where
+foreign keys share-lock the same rows. `= ANY` keeps the planner from joining a whole index to a batch.
 """
 
 from collections.abc import Sequence
@@ -10,128 +12,90 @@ from datetime import datetime, timedelta
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
-# What is due, and in which order. A campaign whose transition failed alone waits for its retry.
+# What is due. A campaign whose transition failed alone waits for its retry.
 _RESTED = "(retry_at IS NULL OR retry_at <= $1)"
 TO_COMPLETE = "status IN ('ACTIVE', 'PAUSED') AND end_at <= $1"
 TO_START = "status = 'SCHEDULED' AND start_at <= $1 AND (end_at > $1 OR distributed_at IS NOT NULL)"
 TO_MISS = "status = 'SCHEDULED' AND start_at <= $1 AND end_at <= $1 AND distributed_at IS NULL"
-TO_SETTLE = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED') AND settle_at <= $1"
+_UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED')"
+TO_SETTLE = f"{_UNSETTLED} AND settle_at <= $1"
 
 
 def _claim(due: str, at: str) -> str:
-    return f"""SELECT id, tenant_id FROM campaigns WHERE {due} AND {_RESTED}
-    ORDER BY {at}, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"""  # noqa: S608 - constants of this module
+    return f"""
+WITH due AS MATERIALIZED (
+    SELECT id FROM campaigns WHERE {due} AND {_RESTED} ORDER BY {at}, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT array_agg(id) FROM due"""  # noqa: S608 - constants of this module
 
 
-def _these(state: str) -> str:
-    return f"""SELECT id, tenant_id FROM campaigns WHERE id = ANY($2::uuid[]) AND {state}
-    ORDER BY id FOR NO KEY UPDATE"""  # noqa: S608 - constants of this module
+def _claim_with_wallets(due: str, at: str) -> str:
+    return f"""
+WITH due AS MATERIALIZED (
+    SELECT id, tenant_id FROM campaigns WHERE {due} AND {_RESTED} ORDER BY {at}, id LIMIT $2
+    FOR NO KEY UPDATE SKIP LOCKED
+), wallets AS MATERIALIZED (
+    SELECT id FROM tenants WHERE id = ANY (ARRAY(SELECT tenant_id FROM due)) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT array_agg(id) FROM due WHERE (SELECT count(*) FROM wallets) > 0"""  # noqa: S608 - constants of this module
+
+
+CLAIM_TO_COMPLETE = _claim(TO_COMPLETE, "end_at")
+CLAIM_TO_START = _claim(TO_START, "start_at")
+CLAIM_TO_MISS = _claim_with_wallets(TO_MISS, "start_at")
+CLAIM_TO_SETTLE = _claim_with_wallets(TO_SETTLE, "settle_at")
+
+
+async def claim(statement: str, tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
+    """Lock up to `limit` due campaigns by one of the CLAIM statements, and their tenants where money will move."""
+    claimed: list[CampaignId] | None = await tx.fetchval(statement, now, limit)
+    return claimed or []
 
 
 _LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
                              changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
 
-_COMPLETE = """
-WITH due AS MATERIALIZED ({due}),
-completed AS (
+COMPLETE = f"""
+WITH completed AS (
     UPDATE campaigns c
     SET status = 'COMPLETED', status_reason = NULL, status_note = NULL, completed_at = $1,
         settle_at = c.end_at + $3::interval, attempts = 0, retry_at = NULL,
         version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
-    WHERE c.id = ANY (ARRAY(SELECT id FROM due)) AND c.status IN ('ACTIVE', 'PAUSED')
+    WHERE c.id = ANY ($2::uuid[]) AND c.status IN ('ACTIVE', 'PAUSED')
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.start_at,
               c.end_at, c.activated_at, c.total_recipients, c.correlation_id
 ), logged AS (
-    INSERT INTO {log}
+    INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'completed', from_status, 'COMPLETED', NULL, '[]', '{{}}', end_at, $1,
            total_recipients, 'signaged', correlation_id
     FROM completed
 )
 SELECT id, tenant_id, sequence, name, channel, from_status, start_at, end_at AS due_at, activated_at,
        total_recipients, correlation_id
-FROM completed"""
-COMPLETE_DUE = _COMPLETE.format(due=_claim(TO_COMPLETE, "end_at"), log=_LOG)
-COMPLETE_THESE = _COMPLETE.format(due=_these("status IN ('ACTIVE', 'PAUSED')"), log=_LOG)
+FROM completed"""  # noqa: S608 - constants of this module
 
-_START = """
-WITH due AS MATERIALIZED ({due}),
-started AS (
+
+async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Row]:
+    """Complete those of the locked campaigns that run."""
+    return await tx.fetch(COMPLETE, now, ids, settle_after)
+
+
+START = f"""
+WITH started AS (
     UPDATE campaigns c
     SET status = 'ACTIVE', status_reason = NULL, status_note = NULL, activated_at = $1, attempts = 0, retry_at = NULL,
         version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
-    WHERE c.id = ANY (ARRAY(SELECT id FROM due)) AND c.status = 'SCHEDULED'
+    WHERE c.id = ANY ($2::uuid[]) AND c.status = 'SCHEDULED'
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, c.start_at, c.end_at,
               c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id
 ), logged AS (
-    INSERT INTO {log}
+    INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'started', 'SCHEDULED', 'ACTIVE', $3, $6::jsonb, '{{}}', start_at, $1,
            total_recipients, $4, correlation_id
     FROM started
 )
-SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id FROM started"""
-START_DUE = _START.format(due=_claim(TO_START, "start_at"), log=_LOG)
-START_THESE = _START.format(due=_these("status = 'SCHEDULED'"), log=_LOG)
-
-# Where money goes back, the wallets are locked first, in order; the update of a campaign waits for all of them.
-_RELEASED = """, wallets AS MATERIALIZED (
-    SELECT id FROM tenants WHERE id = ANY (ARRAY(SELECT tenant_id FROM due)) ORDER BY id FOR NO KEY UPDATE
-), released AS (
-    UPDATE campaigns c
-    SET held_micros = 0, released_micros = c.released_micros + c.held_micros, settled_at = $1, attempts = 0,
-        retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1, {change}
-    WHERE c.id = ANY (ARRAY(SELECT id FROM due)) AND (SELECT count(*) FROM wallets) > 0 AND c.settled_at IS NULL
-    RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
-              c.start_at, c.end_at, c.settle_at, c.activated_at, c.total_recipients, c.correlation_id,
-              old.held_micros AS amount, c.spent_micros, c.impressions
-), posted AS (
-    INSERT INTO ledger (tenant_id, campaign_id, sequence, kind, debit, credit, amount_micros, at)
-    SELECT tenant_id, id, sequence, 'release', 'held', 'available', amount, $1 FROM released WHERE amount > 0
-), paid AS (
-    UPDATE tenants t SET available_micros = t.available_micros + r.amount
-    FROM (SELECT tenant_id, sum(amount)::bigint AS amount FROM released WHERE amount > 0 GROUP BY tenant_id) r
-    WHERE t.id = r.tenant_id AND t.id = ANY (ARRAY(SELECT tenant_id FROM due))
-), logged AS (
-    INSERT INTO {log}
-    SELECT id, sequence, occurrence, tenant_id, {log_values}, $1, total_recipients, 'signaged', correlation_id
-    FROM released
-)
-SELECT id, tenant_id, sequence, name, channel, from_status, start_at, {due_at} AS due_at, activated_at,
-       total_recipients, correlation_id, amount, spent_micros, impressions
-FROM released"""
-_SETTLED = _RELEASED.format(
-    change="status = c.status",
-    log=_LOG,
-    log_values="""'settled', status, status, NULL, '[]', jsonb_build_object(
-           'released_micros', amount, 'spent_micros', spent_micros, 'impressions', impressions), settle_at""",
-    due_at="settle_at",
-)
-_MISSED = _RELEASED.format(
-    change="status = 'MISSED', status_reason = 'NEVER_DISTRIBUTED', status_note = NULL",
-    log=_LOG,
-    log_values="""'missed', 'SCHEDULED', 'MISSED', 'NEVER_DISTRIBUTED', '[]',
-           jsonb_build_object('released_micros', amount), end_at""",
-    due_at="end_at",
-)
-_UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED')"
-SETTLE_DUE = f"WITH due AS MATERIALIZED ({_claim(TO_SETTLE, 'settle_at')}){_SETTLED}"
-SETTLE_THESE = f"WITH due AS MATERIALIZED ({_these(_UNSETTLED)}){_SETTLED}"
-MISS_DUE = f"WITH due AS MATERIALIZED ({_claim(TO_MISS, 'start_at')}){_MISSED}"
-MISS_THESE = f"WITH due AS MATERIALIZED ({_these(TO_MISS)}){_MISSED}"
-
-
-async def complete_due(tx: Tx, now: datetime, limit: int, settle_after: timedelta) -> list[Row]:
-    """Complete up to `limit` campaigns whose end is past."""
-    return await tx.fetch(COMPLETE_DUE, now, limit, settle_after)
-
-
-async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Row]:
-    """Complete those of the campaigns that run."""
-    return await tx.fetch(COMPLETE_THESE, now, ids, settle_after)
-
-
-async def start_due(tx: Tx, now: datetime, limit: int) -> list[Row]:
-    """Start up to `limit` campaigns whose start is past, unless they missed their window."""
-    return await tx.fetch(START_DUE, now, limit, None, "signaged", None, [])
+SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id
+FROM started"""  # noqa: S608 - constants of this module
 
 
 async def start(
@@ -143,8 +107,8 @@ async def start(
     correlation_id: str | None = None,
     changes: Sequence[object] = (),
 ) -> list[Row]:
-    """Start those of the campaigns that are SCHEDULED; `correlation_id` None means each one's own."""
-    return await tx.fetch(START_THESE, now, ids, reason, actor, correlation_id, list(changes))
+    """Start those of the locked campaigns that are SCHEDULED; `correlation_id` None means each one's own."""
+    return await tx.fetch(START, now, ids, reason, actor, correlation_id, list(changes))
 
 
 MOVE_START = "UPDATE campaigns SET start_at = $2, start_local = NULL WHERE id = $1"
@@ -155,35 +119,58 @@ async def move_start(tx: Tx, campaign_id: CampaignId, start_at: datetime) -> Non
     await tx.execute(MOVE_START, campaign_id, start_at)
 
 
-async def miss_due(tx: Tx, now: datetime, limit: int) -> list[Row]:
-    """Give up to `limit` campaigns up whose window went by without having been distributed."""
-    return await tx.fetch(MISS_DUE, now, limit)
-
-
-async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
-    """Give those of the campaigns up that missed their window."""
-    return await tx.fetch(MISS_THESE, now, ids)
-
-
-async def settle_due(tx: Tx, now: datetime, limit: int) -> list[Row]:
-    """Settle up to `limit` campaigns that are over for long enough."""
-    return await tx.fetch(SETTLE_DUE, now, limit)
+# What a campaign still holds goes back; the wallet and the campaign are locked.
+_RELEASE = """
+WITH released AS (
+    UPDATE campaigns c
+    SET held_micros = 0, released_micros = c.released_micros + c.held_micros, settled_at = $1, attempts = 0,
+        retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1, {change}
+    WHERE c.id = ANY ($2::uuid[]) AND {state}
+    RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
+              c.start_at, c.end_at, c.settle_at, c.activated_at, c.total_recipients, c.correlation_id,
+              old.held_micros AS amount, c.spent_micros, c.impressions
+), posted AS (
+    INSERT INTO ledger (tenant_id, campaign_id, sequence, kind, debit, credit, amount_micros, at)
+    SELECT tenant_id, id, sequence, 'release', 'held', 'available', amount, $1 FROM released WHERE amount > 0
+), amounts AS MATERIALIZED (
+    SELECT tenant_id, sum(amount)::bigint AS amount FROM released WHERE amount > 0 GROUP BY tenant_id
+), paid AS (
+    UPDATE tenants t SET available_micros = t.available_micros + a.amount
+    FROM amounts a WHERE t.id = a.tenant_id AND t.id = ANY (ARRAY(SELECT tenant_id FROM amounts))
+), logged AS (
+    INSERT INTO {log}
+    SELECT id, sequence, occurrence, tenant_id, {log_values}, $1, total_recipients, 'signaged', correlation_id
+    FROM released
+)
+SELECT id, tenant_id, sequence, name, channel, from_status, start_at, {due_at} AS due_at, activated_at,
+       total_recipients, correlation_id, amount, spent_micros, impressions
+FROM released"""
+SETTLE = _RELEASE.format(
+    change="status = c.status",
+    state=_UNSETTLED,
+    log=_LOG,
+    log_values="""'settled', status, status, NULL, '[]', jsonb_build_object(
+           'released_micros', amount, 'spent_micros', spent_micros, 'impressions', impressions), settle_at""",
+    due_at="settle_at",
+)
+MISS = _RELEASE.format(
+    change="status = 'MISSED', status_reason = 'NEVER_DISTRIBUTED', status_note = NULL",
+    state=TO_MISS,
+    log=_LOG,
+    log_values="""'missed', 'SCHEDULED', 'MISSED', 'NEVER_DISTRIBUTED', '[]',
+           jsonb_build_object('released_micros', amount), end_at""",
+    due_at="end_at",
+)
 
 
 async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
-    """Settle those of the campaigns that are over."""
-    return await tx.fetch(SETTLE_THESE, now, ids)
+    """Settle those of the campaigns that are over; they and their tenants are locked."""
+    return await tx.fetch(SETTLE, now, ids)
 
 
-CLAIM_TO_COMPLETE = _claim(TO_COMPLETE, "end_at")
-CLAIM_TO_START = _claim(TO_START, "start_at")
-CLAIM_TO_MISS = _claim(TO_MISS, "start_at")
-CLAIM_TO_SETTLE = _claim(TO_SETTLE, "settle_at")
-
-
-async def claim(statement: str, tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
-    """Lock up to `limit` due campaigns by one of the CLAIM statements and change nothing yet."""
-    return [CampaignId(row["id"]) for row in await tx.fetch(statement, now, limit)]
+async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
+    """Give those of the campaigns up that missed their window; they and their tenants are locked."""
+    return await tx.fetch(MISS, now, ids)
 
 
 FAIL = f"""

@@ -249,7 +249,8 @@ async def test_a_cancel_before_distribution_settles_at_once_and_later_waits(conn
     assert [tuple(row) for row in await connection.fetch("SELECT ref, urgent FROM marks")] == [(late, True)]
     assert await wallet(connection, tenant_id) == (micros("9900.00"), micros("100.00"), 0)
     settled_at = NOW + LIMITS.settle_after
-    [settled] = await lifecycle.settle_due(connection, settled_at, 10, LIMITS.settle_after)
+    assert await lifecycle.SETTLE.claim(connection, settled_at, 10) == [late]
+    [settled] = await lifecycle.settle(connection, [late], settled_at)
     assert (settled.type, settled.to_status, settled.due_at) == ("settled", "CANCELLED", settled_at)
     assert await wallet(connection, tenant_id) == (micros("10000.00"), 0, 0)
 
