@@ -6,12 +6,12 @@ from daemon.campaigns.events import Transition
 from daemon.notices import queries as notices
 from daemon.outbox import queries as outbox
 from daemon.outbox.message import device_message
-from daemon.readiness import ready_due
+from daemon.readiness import fail_due, ready_due
 from daemon.tick import Step, once
 from devices.queries.presence import announce_changes
 from playlists.queries import Tx
 
-PORTION = 1000
+CHANGES_AT_ONCE = 20_000  # devices that came or went; all of a large network do when a line is cut
 FORGOTTEN_AT_ONCE = 10_000  # a minute
 
 FORGET_KEYS = """
@@ -20,15 +20,18 @@ DELETE FROM idempotency_keys WHERE (token_id, method, path, key) IN (
 )"""
 
 
-def steps(ready_percent: int, patience: timedelta, keys_kept: timedelta, mails_kept: timedelta) -> tuple[Step, ...]:
+def steps(
+    ready_percent: int, settle_after: timedelta, patience: timedelta, keys_kept: timedelta, mails_kept: timedelta
+) -> tuple[Step, ...]:
     """The steps that follow a campaign's life in a tick.
 
-    `ready_percent` of an audience make a campaign ready, `patience` is the silence after which a device is offline,
+    `ready_percent` of an audience make a campaign ready, one that its whole audience fails is settled `settle_after`
+    that. `patience` is the silence after which a device is offline,
     `keys_kept` how long an idempotency key counts, `mails_kept` how long a mail that was sent is kept.
     """
 
     async def ready(tx: Tx, now: datetime) -> list[Transition]:
-        return await ready_due(tx, now, ready_percent)
+        return [*await ready_due(tx, now, ready_percent), *await fail_due(tx, now, settle_after)]
 
     async def presence(tx: Tx, now: datetime) -> list[Transition]:
         await announce_presence(tx, patience, now)
@@ -47,7 +50,7 @@ def steps(ready_percent: int, patience: timedelta, keys_kept: timedelta, mails_k
 
 async def announce_presence(tx: Tx, patience: timedelta, now: datetime) -> int:
     """Owe the world `device.online` and `device.offline` of devices that came or went; says how many."""
-    changed = await announce_changes(tx, patience, PORTION)
+    changed = await announce_changes(tx, patience, CHANGES_AT_ONCE)
     messages = [
         device_message(
             change.device_id,

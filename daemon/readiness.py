@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from daemon.campaigns.campaign import TransitionType
+from daemon.campaigns.campaign import Reason, TransitionType
 from daemon.campaigns.events import Transition
-from daemon.campaigns.lifecycle import log_unmoved
-from daemon.campaigns.queries.ready import lock_unready, note_ready
+from daemon.campaigns.lifecycle import fail, log_unmoved
+from daemon.campaigns.queries.ready import lock_open, lock_unready, note_ready
 from devices.contents import Library
-from devices.delivery import Status
-from devices.queries.deliveries import delivery_counts, nearly_ready, open_campaigns, record_deliveries
+from devices.delivery import PATIENCE, Status
+from devices.queries.deliveries import (
+    delivery_counts,
+    nearly_failed,
+    nearly_ready,
+    open_campaigns,
+    record_deliveries,
+)
 from devices.queries.fetches import holdings, record_corrupt, record_sound
 from devices.queries.plays import given, lock_reporter
 from devices.readiness import NOTHING, FileState, judge
@@ -85,3 +91,17 @@ async def ready_due(
     unready = await lock_unready(tx, reached)
     await note_ready(tx, unready, now)
     return await log_unmoved(tx, TransitionType.CONTENT_READY, unready, [now] * len(unready), now)
+
+
+async def fail_due(tx: Tx, now: datetime, settle_after: timedelta) -> list[Transition]:
+    """Give up campaigns that every device of their audience has failed, half an hour after the offer (SPEC 3).
+
+    Silence fails nothing. The caller announces the transitions in `tx`.
+    """
+    candidates = await nearly_failed(tx, now - PATIENCE)
+    if not candidates:
+        return []
+    counts = await delivery_counts(tx, candidates, now)
+    lost = [one for one, states in counts.items() if 0 < states[Status.FAILED] == sum(states.values())]
+    note = "every device of its audience has failed to take its content"
+    return await fail(tx, await lock_open(tx, lost), Reason.DEVICES_FAILED, note, now, settle_after)

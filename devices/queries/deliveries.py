@@ -68,6 +68,14 @@ WHERE c.distributed_at IS NOT NULL AND c.ready_at IS NULL AND c.status IN ('SCHE
       >= $1::int * greatest(c.total_recipients, 1)
 ORDER BY c.id
 """
+# No device of theirs has been heard of but with a failure, half an hour after the offer.
+_NEARLY_FAILED = """
+SELECT c.id FROM campaigns c
+WHERE c.distributed_at <= $1 AND c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
+  AND EXISTS (SELECT FROM deliveries v WHERE v.campaign_id = c.id AND v.status = 'FAILED')
+  AND NOT EXISTS (SELECT FROM deliveries v WHERE v.campaign_id = c.id AND v.status = 'READY')
+ORDER BY c.id
+"""
 
 
 async def deliveries(
@@ -105,3 +113,8 @@ async def record_deliveries(
 async def nearly_ready(tx: Tx, threshold_percent: int, among: Sequence[CampaignId] | None = None) -> list[CampaignId]:
     """Distributed campaigns that may have reached the threshold for the first time, in order of id."""
     return [CampaignId(row["id"]) for row in await tx.fetch(_NEARLY_READY, threshold_percent, among)]
+
+
+async def nearly_failed(tx: Tx, offered_before: datetime) -> list[CampaignId]:
+    """Campaigns distributed by then whose whole audience may have failed, in order of id."""
+    return [CampaignId(row["id"]) for row in await tx.fetch(_NEARLY_FAILED, offered_before)]

@@ -1,4 +1,4 @@
-"""Statements over campaigns whose screens have become ready."""
+"""Statements over campaigns whose screens have become ready, or never will."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,6 +11,10 @@ SELECT id FROM campaigns
 WHERE id = ANY ($1::uuid[]) AND ready_at IS NULL AND distributed_at IS NOT NULL
   AND status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
+LOCK_OPEN = """
+SELECT id FROM campaigns
+WHERE id = ANY ($1::uuid[]) AND distributed_at IS NOT NULL AND status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
+ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
 NOTE_READY = "UPDATE campaigns SET ready_at = $2 WHERE id = ANY ($1::uuid[])"
 
 
@@ -22,3 +26,8 @@ async def lock_unready(tx: Tx, ids: Sequence[CampaignId]) -> list[CampaignId]:
 async def note_ready(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> None:
     """Note when locked campaigns first reached the threshold."""
     await tx.execute(NOTE_READY, ids, now)
+
+
+async def lock_open(tx: Tx, ids: Sequence[CampaignId]) -> list[CampaignId]:
+    """Lock those of the campaigns that are still to play and nobody else holds."""
+    return [CampaignId(row["id"]) for row in await tx.fetch(LOCK_OPEN, ids)]
