@@ -1,5 +1,6 @@
 """Campaigns as replies show them: one, many, and the log of one."""
 
+import re
 from collections.abc import Sequence
 
 from playlists.ids import CampaignId, TenantId
@@ -26,6 +27,8 @@ async def campaign_row(tx: Tx, campaign_id: CampaignId, tenant_id: TenantId | No
     return await tx.fetchrow(CAMPAIGN, tenant_id, campaign_id)
 
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
 LIST = f"""{_SHOWN}
   AND ($2::text[] IS NULL OR c.status = ANY($2))
   AND ($3::text IS NULL OR c.channel = $3)
@@ -47,6 +50,8 @@ async def list_campaigns(
 
     `search` is found in names in any case, taken literally.
     """
+    if any(_UNSTORABLE.search(text) for text in (search, channel) if text):
+        return []  # no row can have it, and the server refuses to be asked
     return await tx.fetch(LIST, tenant_id, statuses, channel, search, after, limit)
 
 
