@@ -242,7 +242,8 @@ BEGIN_PAUSE = """
 INSERT INTO pauses (campaign_id, cause, began_at) VALUES ($1, $2, $3)
 ON CONFLICT (campaign_id, cause) WHERE ended_at IS NULL DO NOTHING"""
 END_PAUSES = """
-UPDATE pauses SET ended_at = greatest($3, began_at) WHERE campaign_id = $1 AND cause = ANY($2::text[]) AND ended_at IS NULL"""
+UPDATE pauses SET ended_at = greatest($3, began_at)
+WHERE campaign_id = $1 AND cause = ANY($2::text[]) AND ended_at IS NULL"""
 
 
 async def begin_pause(tx: Tx, campaign_id: CampaignId, cause: str, now: datetime) -> None:
