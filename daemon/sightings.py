@@ -27,6 +27,7 @@ log = structlog.get_logger("daemon.sightings")
 
 EVERY = 1.0  # seconds; what was seen is in the database that soon
 LONGEST_GAP = timedelta(seconds=15)  # between two writes of any instance, or nobody was serving
+SERVICE_EVERY = timedelta(seconds=1)
 PAUSE = 0.5  # seconds before a lost database is tried again
 LAST_WRITE = 2.0  # seconds at most when the process ends
 
@@ -62,6 +63,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self.gathered = Gathered()
+        self.served_at: datetime | None = None  # when this instance last said that it serves
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -147,18 +149,22 @@ async def _write(sightings: Sightings, database: Database, connection: Connectio
     """Write everything in one transaction, so that a device is never found silent whose sighting waits here."""
     taken, waiting = sightings.take()
     now = clock.now()
+    # one row for all instances: not at every write, they would wait for each other
+    serves = sightings.served_at is None or abs(now - sightings.served_at) >= SERVICE_EVERY
     try:
         async with database.transaction(on=connection) as tx:
             await record_sightings(tx, taken.seen.items())
             await record_beats(tx, list(taken.beats.values()))
             await record_fetches(tx, list(taken.fetched.values()), now)
-            await record_service(tx, now, LONGEST_GAP)
+            if serves:
+                await record_service(tx, now, LONGEST_GAP)
     except BaseException as error:
         sightings.gathered.take_back(taken)
         failure = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("not written")
         _fail(waiting, failure)
         raise
     sightings.gathered.ready |= taken.ready
+    sightings.served_at = now if serves else sightings.served_at
     for done in waiting:
         if not done.done():
             done.set_result(None)

@@ -7,7 +7,7 @@ import pytest
 
 from daemon.readiness import fail_due, ready_due
 from devices.delivery import Reason, Status
-from devices.queries.deliveries import record_deliveries
+from devices.queries.deliveries import deliveries, delivery_counts, record_deliveries
 from devices.readiness import FileState, Held, judge, reported, united
 from devices.targets import Target
 from playlists.ids import CampaignId, DeviceId, Digest, Sha256
@@ -82,3 +82,16 @@ async def test_only_a_whole_audience_of_failures_fails_a_campaign_and_not_at_onc
     assert (failed.type, failed.to_status, failed.reason) == ("failed", "FAILED", "DEVICES_FAILED")
     assert not await fail_due(connection, NOW + 31 * MINUTE, MINUTE)
     assert await connection.fetchval("SELECT settle_at FROM campaigns") == NOW + 31 * MINUTE
+
+
+async def test_lists_cover_the_audience_and_who_has_left_it(connection: Tx) -> None:
+    campaign, devices = await scene(connection, 4)
+    await tell(connection, campaign, devices[:2], Status.READY)
+    await connection.execute("UPDATE devices SET disabled = true WHERE id = ANY($1::uuid[])", [devices[0], devices[3]])
+    first = await deliveries(connection, campaign, NOW, None, 2)
+    rest = await deliveries(connection, campaign, NOW, first[-1].device_id, 2)
+    assert [(one.device_id, one.status) for one in [*first, *rest]] == [
+        (devices[0], "REMOVED"), (devices[1], "READY"), (devices[2], "OFFERED")
+    ]  # fmt: skip
+    counts = (await delivery_counts(connection, [campaign], NOW))[campaign]
+    assert {status: count for status, count in counts.items() if count} == {Status.READY: 1, Status.OFFERED: 1}
