@@ -21,6 +21,7 @@ from daemon.metrics import Metrics, precreate
 from daemon.sightings import Sightings
 from daemon.web.keys import Keys
 from daemon.web.problems import unavailable
+from daemon.web.server import CORRELATION, correlation_of
 from playlists.ids import DeviceId
 
 ROUTE: Final = "/v1/devices/{id}/playlist"
@@ -78,6 +79,8 @@ def polling(
         else:
             accepted = headers.get("Accept-Encoding", "")
             response, counters = await _whole(feed, screen, after, now, accepted), tally.changed
+        if CORRELATION in headers:
+            response.headers[CORRELATION] = correlation_of(request)
         for counter in counters:
             counter.inc()
         tally.timed.observe(time.perf_counter() - began)
@@ -123,7 +126,8 @@ class Unchanged:
 
 def _unchanged(request: web.Request, screen: ScreenEntry, after: int, now: datetime) -> web.StreamResponse:
     transport = request.transport
-    if request.keep_alive and request.version == HttpVersion11 and transport and not transport.get_write_buffer_size():
+    plain = request.keep_alive and request.version == HttpVersion11 and CORRELATION not in request.headers
+    if plain and transport and not transport.get_write_buffer_size():
         head = (
             f'HTTP/1.1 304 Not Modified\r\nETag: "{screen.digest}"\r\nPoll-After: {after}\r\n'
             f"Date: {http_date(now)}\r\nServer: {SERVER}\r\nVary: Accept-Encoding\r\n"
@@ -187,7 +191,7 @@ def http_date(now: datetime) -> str:
     return _written_second(int(now.timestamp()))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def matches(if_none_match: str, digest: str) -> bool:
     """Whether an If-None-Match header names the digest: a list, weak or not, or `*` (RFC 9110)."""
     return any(star or tag == digest for tag, star in _ETAGS.findall(if_none_match))

@@ -89,10 +89,11 @@ async def test_a_poll_gives_the_playlist_once_and_then_says_unchanged(served: In
     assert 1 <= int(headers["Poll-After"]) <= 300
     etag = headers["ETag"]
     for known, connection in ((etag, "keep-alive"), (f'"x", W/{etag}', "keep-alive"), ("*", "close")):
-        asked = {"If-None-Match": known, "Connection": connection}
+        asked = {"If-None-Match": known, "Connection": connection, "X-Correlation-Id": "c-1"}
         status, told, body = await served.call("GET", f"/api{scene.path}/playlist", scene.token, headers=asked)
         assert (status, body) == (304, b"")
         assert {"ETag", "Poll-After", "Date"} <= told.keys()
+        assert told["X-Correlation-Id"] == "c-1"
         assert not {"Content-Length", "Content-Type"} & told.keys()
 
 
