@@ -1,5 +1,6 @@
 """What will happen, soonest first, and what happened, newest first."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -20,10 +21,9 @@ async def upcoming(call: Call) -> Reply:
     rows = await schedule.upcoming(
         call.tx,
         call.caller.tenant_id,
-        call.now,
         until,
         call.platform.lead,
-        _after(call, "upcoming", str),
+        _after(call, "upcoming", _kind),
         call.limit + 1,
     )
     counts = await delivery_counts(call.tx, list({row["campaign_id"] for row in rows[: call.limit]}), call.now)
@@ -36,14 +36,20 @@ async def upcoming(call: Call) -> Reply:
 
 async def executions(call: Call) -> Reply:
     """GET /v1/schedule/executions?limit=100."""
-    rows = await schedule.executions(call.tx, call.caller.tenant_id, _after(call, "executions", int), call.limit + 1)
+    rows = await schedule.executions(call.tx, call.caller.tenant_id, _after(call, "executions", cursors.count), call.limit + 1)
     return Reply(cursors.page("executions", rows, call.limit, _execution_key, shown.execution))
 
 
-def _after(call: Call, kind: str, part: type[str] | type[int]) -> schedule.After | None:
+def _after(call: Call, kind: str, part: Callable[[object], str | int]) -> schedule.After | None:
     if call.cursor is None:
         return None
     return schedule.After(*cursors.decode(kind, call.cursor, _instant, UUID, part))
+
+
+def _kind(given: object) -> str:
+    if given not in schedule.COMING:
+        raise ValueError("no kind")
+    return str(given)
 
 
 def _instant(given: str) -> datetime:

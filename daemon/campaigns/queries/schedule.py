@@ -16,36 +16,31 @@ class After(NamedTuple):
     part: str | int  # the kind of an upcoming row, the sequence of an execution
 
 
+COMING = ("distribute", "start", "end")  # the kinds of upcoming rows
 UPCOMING = """
 SELECT c.id AS campaign_id, c.name, c.tenant_id, c.channel, c.status, k.kind, k.due_at, c.timezone
 FROM campaigns c
 CROSS JOIN LATERAL (
-    SELECT 'distribute' AS kind, greatest(c.start_at - $3::interval, $2) AS due_at
+    SELECT 'distribute' AS kind, greatest(c.start_at - $3::interval, c.submitted_at) AS due_at
     WHERE c.distributed_at IS NULL AND c.status IN ('SCHEDULED', 'ACTIVE')
     UNION ALL SELECT 'start', c.start_at WHERE c.status = 'SCHEDULED'
     UNION ALL SELECT 'end', c.end_at WHERE c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
 ) k
-WHERE c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED') AND ($1::uuid IS NULL OR c.tenant_id = $1) AND k.due_at <= $4
-  AND ($5::timestamptz IS NULL OR (k.due_at, c.id, k.kind) > ($5, $6::uuid, $7::text))
-ORDER BY k.due_at, c.id, k.kind LIMIT $8"""
+WHERE c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED') AND ($1::uuid IS NULL OR c.tenant_id = $1) AND k.due_at <= $2
+  AND ($4::timestamptz IS NULL OR (k.due_at, c.id, k.kind) > ($4, $5::uuid, $6::text))
+ORDER BY k.due_at, c.id, k.kind LIMIT $7"""
 
 
 async def upcoming(
-    tx: Tx,
-    tenant_id: TenantId | None,
-    now: datetime,
-    until: datetime,
-    lead: timedelta,
-    after: After | None,
-    limit: int,
+    tx: Tx, tenant_id: TenantId | None, until: datetime, lead: timedelta, after: After | None, limit: int
 ) -> list[Row]:
-    """What is due up to `until`, soonest first; `lead` is how long before its start a campaign is distributed.
+    """What is due up to `until`, soonest first, what is overdue included.
 
-    `campaign_id name tenant_id channel status kind due_at timezone`; kind is `distribute`, `start` or `end`,
-    timezone the campaign's.
+    `lead` is how long before its start a campaign is distributed. `campaign_id name tenant_id channel status kind
+    due_at timezone`; kind is `distribute`, `start` or `end`, timezone the campaign's.
     """
     at, campaign_id, kind = after or (None, None, None)
-    return await tx.fetch(UPCOMING, tenant_id, now, lead, until, at, campaign_id, kind, limit)
+    return await tx.fetch(UPCOMING, tenant_id, until, lead, at, campaign_id, kind, limit)
 
 
 EXECUTIONS = """

@@ -392,14 +392,3 @@ async def test_fifty_submits_at_once_keep_the_running_limit(owner_connection: Tx
         await pool.close()
     assert sum(done) == 5
     assert await wallet(owner_connection, tenant_id) == (micros("9500.00"), micros("500.00"), 0)
-
-
-@pytest.mark.parametrize(
-    ("search", "found"), [("%", 1), ("SALE_50", 1), ("sale", 2), ("\0", 0), ("\ud800", 0), ("x", 0)]
-)
-async def test_a_search_takes_its_words_literally(connection: Tx, search: str, found: int) -> None:
-    tenant_id = await world.tenant(connection)
-    for name in ("Sale_50%", "Winter sale"):
-        await world.draft(connection, tenant_id, name=name)
-    rows = await queries.list_campaigns(connection, tenant_id, None, None, search, None, 10)
-    assert len(rows) == found
