@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -93,18 +93,38 @@ def _servers(value: str) -> str:
     return ",".join(servers)
 
 
+_ENCODED = "special characters in a password must be percent-encoded, like %40 for @"
+
+
 def _url(*schemes: str) -> Any:
     def check(value: str) -> str:
         try:
             parts = urlsplit(value)
             parts.port  # noqa: B018 - raises on a bad port
-        except ValueError as error:
-            raise ValueError(f"is no URL: {error}") from None
+        except ValueError:  # whose text may hold a piece of a password
+            raise ValueError(f"is no URL: {_ENCODED}") from None
         if parts.scheme not in schemes or (parts.scheme.startswith(("http", "smtp")) and not parts.hostname):
             raise ValueError("must be a URL like " + " or ".join(f"{scheme}://..." for scheme in schemes))
         return value
 
     return AfterValidator(check)
+
+
+def _postgres_url(value: str) -> str:
+    """Take the URLs of PostgreSQL's own clients: several hosts with commas, none with a socket's folder as ?host=."""
+    try:
+        parts = urlsplit(value)
+        if parts.query:
+            parse_qs(parts.query, strict_parsing=True)
+    except ValueError:  # whose text may hold a piece of a password
+        raise ValueError(f"is no URL: {_ENCODED}") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("must be a URL like postgresql://user@host:5432/database")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    is_host = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d{1,5})?").fullmatch
+    if "@" in credentials or parts.fragment or not all(is_host(host) for host in hosts.split(",")):
+        raise ValueError(f"is no URL: {_ENCODED}")
+    return value
 
 
 def _durations(value: object) -> object:
@@ -117,7 +137,7 @@ Wait = Annotated[Seconds, AfterValidator(_not_negative)]
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(_durations)]
 Amount = Annotated[int, BeforeValidator(_micros), PlainSerializer(_plain_amount)]
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
-PostgresUrl = Annotated[str, _url("postgresql", "postgres")]
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 Count = Annotated[int, Field(ge=1)]
 
 

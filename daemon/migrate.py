@@ -1,12 +1,14 @@
 """Ordered SQL migrations, each run once in a transaction of its own, and the role the application works under."""
 
 import asyncio
+import getpass
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
@@ -14,6 +16,7 @@ from daemon.database import CONNECT_ERRORS, Connection, DatabaseUnavailable, dea
 from playlists.queries import Tx
 
 LOCK = 0x7369676E  # "sign": who holds this advisory lock migrates
+MAJOR = 18  # the oldest PostgreSQL that has what the schema is made of
 PATIENCE = 600.0  # seconds for all of it, another instance's turn included
 SESSION = {"application_name": "signaged migrate", "lock_timeout": "10s"}
 
@@ -74,6 +77,8 @@ async def migrate(owner_url: str, app_url: str | None = None, role: str = "signa
             return await _migrate(connection, app_url, role)
         except asyncpg.InsufficientPrivilegeError as error:
             raise MayNotMigrate(f"the schema needs the database's owner ([database] owner_url): {error}") from error
+        except asyncpg.UndefinedObjectError as error:
+            raise MayNotMigrate(f"the login of [database] url has to be created first: {error}") from error
 
 
 async def owns(url: str) -> bool:
@@ -89,10 +94,21 @@ async def _connected(url: str) -> AsyncIterator[Connection]:
     except CONNECT_ERRORS as error:
         raise DatabaseUnavailable(f"cannot connect: {described(error)}") from error
     try:
+        _insist_on_server(connection)
         async with deadline(connection, PATIENCE):
             yield connection
     finally:
         connection.terminate()  # which gives the lock back, too
+
+
+def _insist_on_server(connection: Connection) -> None:
+    """Refuse what would fail later, at the first statement or at the first name of somebody."""
+    version = connection.get_server_version()
+    if version.major < MAJOR:
+        raise MigrationError(f"PostgreSQL {MAJOR} or newer is needed, this server is {version.major}")
+    encoding = getattr(connection.get_settings(), "server_encoding", "UTF8")  # a pooler in between may not tell
+    if encoding.upper().replace("-", "") != "UTF8":
+        raise MigrationError(f"the database's encoding is {encoding}: create one with ENCODING 'UTF8'")
 
 
 async def pending(connection: Tx) -> list[str]:
@@ -126,17 +142,33 @@ async def _migrate(connection: Connection, app_url: str | None, role: str) -> li
 
 async def _ensure_role(connection: Connection, app_url: str | None, role: str) -> None:
     """Create the role and let owner and login take it on; roles are the cluster's, so others may do so meanwhile."""
-    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role):
-        # another database's migration may create it this moment
-        with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
-            await connection.execute(f"CREATE ROLE {quoted(role)} NOLOGIN")
-    owner: str = await connection.fetchval("SELECT current_user")
-    login = unquote((urlsplit(app_url).username if app_url else None) or "") or owner
-    for user in {owner, login}:
-        for attempt in range(5):
-            try:
-                if not await connection.fetchval(MAY_ASSUME, user, role):
-                    await connection.execute(f"GRANT {quoted(role)} TO {quoted(user)}")
-                break
-            except asyncpg.InternalServerError:  # "tuple concurrently updated": another database's migration
-                await asyncio.sleep(0.1 * (attempt + 1))
+    try:
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role):
+            # another database's migration may create it this moment
+            with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+                await connection.execute(f"CREATE ROLE {quoted(role)} NOLOGIN")
+        owner: str = await connection.fetchval("SELECT current_user")
+        for user in {owner, _login(app_url) if app_url else owner}:
+            await _let_take_on(connection, user, role)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MayNotMigrate(
+            f"the login of [database] owner_url needs CREATEROLE, and where role {role} is another's already,"
+            f" WITH ADMIN OPTION on it or another name in [database] role: {error}"
+        ) from error
+
+
+async def _let_take_on(connection: Connection, user: str, role: str) -> None:
+    for attempt in range(5):
+        try:
+            if not await connection.fetchval(MAY_ASSUME, user, role):
+                await connection.execute(f"GRANT {quoted(role)} TO {quoted(user)}")
+            return
+        except asyncpg.InternalServerError:  # "tuple concurrently updated": another database's migration
+            await asyncio.sleep(0.1 * (attempt + 1))
+
+
+def _login(url: str) -> str:
+    """Whom a URL logs in, by the rules of PostgreSQL's own clients."""
+    parts = urlsplit(url)
+    named = unquote(parts.username or "") or parse_qs(parts.query).get("user", [""])[-1]
+    return named or os.environ.get("PGUSER") or getpass.getuser()

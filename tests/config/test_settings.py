@@ -97,6 +97,27 @@ def test_no_password_is_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:p%40ss%2Fw%23rd@db/signaged?sslmode=verify-full",
+        "postgresql://user@one:5432,two:5433/signaged?target_session_attrs=read-write",
+        "postgresql:///signaged?host=/run/postgresql&user=me",
+        "postgres://user@[::1]:5432/signaged",
+    ],
+)
+def test_urls_of_every_kind_of_postgresql_are_taken(url: str) -> None:
+    assert load(None, NEEDED | {"SIGNAGED_DATABASE__URL": url}).database.url == url
+
+
+@pytest.mark.parametrize("password", ["se/cret", "se#cret", "se?cret", "se@cret", "se[cret"])
+def test_password_that_is_not_encoded_is_told_so_and_not_shown(password: str) -> None:
+    with pytest.raises(ConfigError, match="must be percent-encoded") as caught:
+        load(None, NEEDED | {"SIGNAGED_DATABASE__URL": f"postgresql://user:{password}@db/signaged"})
+    assert "cret" not in str(caught.value)
+    assert "'se" not in str(caught.value)
+
+
 def test_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml", {})

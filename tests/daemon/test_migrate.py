@@ -91,6 +91,41 @@ async def test_plain_owner_with_createrole_suffices(postgres: str) -> None:
         await on_server(postgres, f"DROP ROLE {name}")
 
 
+async def test_login_is_found_as_postgresql_finds_it(empty_database_url: str, login: str) -> None:
+    parts = urlsplit(empty_database_url)
+    url = f"postgresql://{parts.hostname}:{parts.port}{parts.path}?user={login}&password=word"
+    await migrate(empty_database_url, url)
+    async with Database.open(DatabaseSettings(url=url)) as database, database.transaction() as tx:
+        assert await tx.fetchval("SELECT session_user::text") == login
+    with pytest.raises(MayNotMigrate, match=r'has to be created first: role "nobody_yet" does not exist'):
+        await migrate(empty_database_url, "postgresql://nobody_yet@127.0.0.1/none")
+
+
+async def test_role_of_another_owner_is_told_so(postgres: str, empty_database_url: str, login: str) -> None:
+    parts = urlsplit(empty_database_url)
+    await on_server(postgres, f'ALTER DATABASE "{parts.path[1:]}" OWNER TO {login}')
+    await on_server(postgres, "CREATE ROLE signaged_others")
+    own = parts._replace(netloc=f"{login}:word@{parts.hostname}:{parts.port}").geturl()
+    try:
+        with pytest.raises(MayNotMigrate, match=r"needs CREATEROLE, and where role signaged_others is another's"):
+            await migrate(own, role="signaged_others")
+    finally:
+        await on_server(postgres, f'ALTER DATABASE "{parts.path[1:]}" OWNER TO CURRENT_USER')
+        await on_server(postgres, "DROP ROLE signaged_others")
+
+
+async def test_database_that_cannot_hold_every_name_is_refused(postgres: str) -> None:
+    name = f"signaged_latin_{os.getpid()}"
+    await on_server(
+        postgres, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C'"
+    )
+    try:
+        with pytest.raises(MigrationError, match="encoding is LATIN1"):
+            await migrate(urlsplit(postgres)._replace(path=f"/{name}").geturl())
+    finally:
+        await on_server(postgres, f"DROP DATABASE {name}")
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
