@@ -7,7 +7,7 @@ from daemon.campaigns.queries import After
 from playlists.ids import CampaignId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
-from tests.daemon.campaigns.world import HOUR, NOW
+from tests.daemon.campaigns.world import HOUR
 from tests.daemon.test_tick import END, START, Ticking
 
 
