@@ -163,7 +163,7 @@ async def topup(call: Call) -> Reply:
 async def show_transitions(call: Call) -> Reply:
     """GET /v1/campaigns/{id}/transitions."""
     campaign_id = CampaignId((await _seen(call))["id"])
-    after = cursors.decode("transitions", call.cursor, int)[0] if call.cursor else 0
+    after = cursors.decode("transitions", call.cursor, cursors.count)[0] if call.cursor else 0
     rows = await campaigns.transitions(call.tx, campaign_id, after, call.limit + 1)
     return Reply(cursors.page("transitions", rows, call.limit, lambda row: [row["sequence"]], shown.transition))
 

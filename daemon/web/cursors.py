@@ -37,6 +37,13 @@ def decode(kind: str, cursor: str, *readers: Callable[[Any], object]) -> tuple[A
         raise invalid([("cursor", "is not one that this list gave")]) from error
 
 
+def count(given: object) -> int:
+    """A number as lists count: a whole one that a column can hold. Raises ValueError."""
+    if not isinstance(given, int) or not 0 <= given < 2**31:
+        raise ValueError("no count")
+    return given
+
+
 def after_id(kind: str, cursor: str | None) -> UUID | None:
     """The id after which a list sorted by id goes on; None at its beginning."""
     return None if cursor is None else decode(kind, cursor, UUID)[0]

@@ -36,7 +36,9 @@ async def upcoming(call: Call) -> Reply:
 
 async def executions(call: Call) -> Reply:
     """GET /v1/schedule/executions?limit=100."""
-    rows = await schedule.executions(call.tx, call.caller.tenant_id, _after(call, "executions", cursors.count), call.limit + 1)
+    rows = await schedule.executions(
+        call.tx, call.caller.tenant_id, _after(call, "executions", cursors.count), call.limit + 1
+    )
     return Reply(cursors.page("executions", rows, call.limit, _execution_key, shown.execution))
 
 

@@ -73,6 +73,7 @@ async def _answer(operation: Operation, platform: Platform, request: web.Request
     async with platform.database.transaction() as tx:
         caller = await auth.caller_of(tx, token)
     auth.permit(caller, operation.roles, operation.writes)
+    strict.require_text(request.query.items())
     if operation.stream is not None:
         return await operation.stream(platform, caller, request)
     body = await _body(operation, platform, request)

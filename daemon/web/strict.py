@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
@@ -49,6 +49,13 @@ def require_json(request: web.Request) -> None:
         raise Problem("unsupported-media-type", "Content-Type must be application/json")
     if charset is not None and charset.lower() not in ("utf-8", "utf8", "us-ascii"):
         raise Problem("unsupported-media-type", "JSON must be UTF-8")
+
+
+def require_text(query: Iterable[tuple[str, str]]) -> None:
+    """Raises Problem validation for query parameters that cannot be stored, and so cannot be looked for."""
+    faults = [(name, "must not contain the character U+0000") for name, text in query if "\0" in text]
+    if faults:
+        raise invalid(faults)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 import asyncio
 from datetime import timedelta
 
+from daemon.web.cursors import encode as made
 from tests.daemon.web.caller import Api
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
 async def wallet(api: Api, token: str) -> tuple[str, str, str, str]:
@@ -281,6 +284,10 @@ BAD_QUERIES = [
     ("/v1/schedule/upcoming?hours=0", "hours"),
     ("/v1/schedule/upcoming?cursor=e30", "cursor"),
     ("/v1/schedule/executions?cursor=%F0", "cursor"),
+    (f"/v1/schedule/executions?cursor={made('executions', '2026-01-01T00:00:00Z', NOBODY, 2**31)}", "cursor"),
+    (f"/v1/schedule/upcoming?cursor={made('upcoming', '2026-01-01T00:00:00Z', NOBODY, chr(0))}", "cursor"),
+    ("/v1/campaigns?search=%00", "search"),
+    ("/v1/stores?tag=a%00", "tag"),
     ("/v1/devices?store_id=7", "store_id"),
     ("/v1/wallet", "tenant_id"),
 ]
