@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -17,6 +17,7 @@ LEAST_PERCENT = 80  # of the creative's duration
 
 HOUSE = CampaignId(UUID(int=0))  # stands for no campaign: a play of house content is nobody's
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)  # of the calendar
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -79,13 +80,11 @@ class Facts:
 
 
 def corrected(started_at: datetime, skew: timedelta) -> datetime:
-    """When a play began by our clock: a device clock off by more than 30 s is put right."""
-    if abs(skew) <= TRUSTED_SKEW:
-        return started_at
+    """When a play began by our clock, in UTC: a device clock off by more than 30 s is put right."""
     try:
-        return started_at - skew
-    except OverflowError:  # the first or the last hour of the calendar: too old or in the future either way
-        return started_at
+        return started_at.astimezone(UTC) - (timedelta() if abs(skew) <= TRUSTED_SKEW else skew)
+    except OverflowError:  # beyond an end of the calendar: too old or in the future either way
+        return _LAST if started_at.year > 1 else _FIRST
 
 
 def judge(play: Play, facts: Facts, now: datetime) -> Verdict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -122,3 +122,12 @@ def test_a_clock_is_put_right_only_when_it_is_off_by_more_than_half_a_minute(beg
         assert right == began
     elif 1 < began.year < 9999:
         assert right == began - skew
+
+
+def test_a_time_beyond_the_calendar_is_still_too_old_or_ahead() -> None:
+    for began, verdict in (
+        (datetime.min.replace(tzinfo=timezone(14 * HOUR)), Verdict.TOO_OLD),
+        (datetime.max.replace(tzinfo=timezone(-14 * HOUR)), Verdict.FUTURE),
+    ):
+        assert corrected(began, timedelta()).tzinfo is UTC
+        assert judge(GOOD._replace(started_at=began), WORLD, NOW) is verdict
