@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from devices import enrolment
+from devices.queries import enrolment as statements
 from devices.device import DeviceFields
 from devices.enrolment import CodeRefused, redeem, token_digest, use_first
 from devices.queries.devices import create_device, device_row, patch_device
@@ -28,7 +29,7 @@ async def device(connection: Tx) -> DeviceId:
 
 
 async def stands(tx: Tx, token: str, now: datetime = NOW) -> bool:
-    return bool(await tx.fetchval(enrolment.queries.STANDS, token_digest(token), now))
+    return bool(await tx.fetchval(statements.STANDS, token_digest(token), now))
 
 
 async def code_of(tx: Tx, device: DeviceId, now: datetime = NOW) -> str:
