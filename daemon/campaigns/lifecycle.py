@@ -44,7 +44,7 @@ async def start(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: 
     over = [row["id"] for row in rows if row["end_at"] <= now]
     if over:
         transitions += await complete(tx, over, now, settle_after)
-    return transitions
+    return transitions + await _halted_at_start(tx, rows, now)
 
 
 async def start_now(
@@ -58,7 +58,13 @@ async def start_now(
     transitions = [_start_fact(row, now, reason, actor, [moved_start]) for row in rows]
     if campaign.distributed_at is not None:
         await mark_campaigns(tx, [campaign.id], now)  # its window has grown
-    return transitions
+    return transitions + await _halted_at_start(tx, rows, now)
+
+
+async def _halted_at_start(tx: Tx, rows: Sequence[Row], now: datetime) -> list[Transition]:
+    """Pause those of the campaigns just started that cannot run: a late start may find the budget played away."""
+    spent = [row["id"] for row in rows if not row["held_micros"] and row["end_at"] > now]
+    return await exhaust(tx, spent, now) if spent else []
 
 
 async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
@@ -91,10 +97,13 @@ async def exhaust(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Tran
 
     A campaign that a person paused gets the cause added. The caller holds their rows locked.
     """
-    rows = await due.exhaust(tx, ids, now)
+    return await _halt(tx, ids, Reason.BUDGET_EXHAUSTED, now)
+
+
+async def _halt(tx: Tx, ids: Sequence[CampaignId], cause: Reason, now: datetime) -> list[Transition]:
+    rows = await due.halt(tx, ids, cause, now)
     await mark_campaigns(tx, [row["id"] for row in rows], now, urgent=True)
-    reason = Reason.BUDGET_EXHAUSTED
-    return [_fact(row, TransitionType.PAUSED, row["from_status"], now, now, reason) for row in rows]
+    return [_fact(row, TransitionType.PAUSED, row["from_status"], now, now, cause) for row in rows]
 
 
 async def log_unmoved(
@@ -127,7 +136,7 @@ _COMPLETED, _MISSED = Status.COMPLETED.value, Status.MISSED.value
 def _start_fact(
     row: Row, now: datetime, reason: str | None, actor: str, changes: list[dict[str, object]]
 ) -> Transition:
-    campaign_id, tenant_id, sequence, name, channel, start_at, _, recipients, correlation_id = row
+    campaign_id, tenant_id, sequence, name, channel, start_at, _, recipients, correlation_id, _ = row
     return Transition(
         campaign_id, tenant_id, sequence, "started", name, channel, _SCHEDULED, _ACTIVE, reason, None, changes, {},
         start_at, now, start_at, now, recipients, actor, correlation_id,

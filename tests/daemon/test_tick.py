@@ -112,6 +112,20 @@ async def test_downtime_is_caught_up_in_one_tick(connection: Tx, ticking: Tickin
     assert await column(connection, running, "(status, activated_at)") == ("ACTIVE", END + HOUR)
 
 
+async def test_a_late_start_finds_its_budget_played_away(connection: Tx, ticking: Ticking) -> None:
+    _, [spent, rich] = await booked(connection, 2)
+    await connection.execute(
+        "UPDATE campaigns SET held_micros = 0, spent_micros = budget_micros, distributed_at = $2 WHERE id = $1",
+        spent,
+        NOW,
+    )
+    types = await ticking.at(START + HOUR)
+    assert sorted(types) == ["content.distributed", "paused", "started", "started"]
+    assert await column(connection, spent, "(status, status_reason)") == ("PAUSED", "BUDGET_EXHAUSTED")
+    assert await connection.fetchval("SELECT urgent FROM marks WHERE ref = $1", spent) is True
+    assert await column(connection, rich, "status") == "ACTIVE"
+
+
 async def test_settle_after_zero_settles_in_the_same_tick(connection: Tx) -> None:
     ticking = Ticking(connection, Rules(10, RULES.retries, timedelta(), RULES.lead))
     await booked(connection, 1)

@@ -87,14 +87,14 @@ WITH started AS (
         version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[]) AND c.status = 'SCHEDULED'
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, c.start_at, c.end_at,
-              c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id
+              c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id, c.held_micros
 ), logged AS (
     INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'started', 'SCHEDULED', 'ACTIVE', $3, $6::jsonb, '{{}}', start_at, $1,
            total_recipients, $4, correlation_id
     FROM started
 )
-SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id
+SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id, held_micros
 FROM started"""  # noqa: S608 - constants of this module
 
 
@@ -209,29 +209,31 @@ async def note_attempt(tx: Tx, campaign_id: CampaignId, now: datetime, pauses: S
     return row
 
 
-EXHAUST = f"""
-WITH exhausted AS (
+HALT = f"""
+WITH halted AS (
     UPDATE campaigns c
-    SET status = 'PAUSED', status_reason = 'BUDGET_EXHAUSTED', status_note = NULL,
-        pause_causes = c.pause_causes || 'BUDGET_EXHAUSTED'::text,
+    SET status = 'PAUSED', status_reason = $3, status_note = NULL, pause_causes = c.pause_causes || $3::text,
         version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
-    WHERE c.id = ANY($2::uuid[]) AND c.status IN ('ACTIVE', 'PAUSED') AND c.held_micros = 0
-      AND NOT 'BUDGET_EXHAUSTED' = ANY(c.pause_causes)
+    WHERE c.id = ANY($2::uuid[]) AND c.status IN ('ACTIVE', 'PAUSED') AND NOT $3 = ANY(c.pause_causes)
+      AND (c.held_micros = 0 OR $3 <> 'BUDGET_EXHAUSTED')
     RETURNING c.*, old.status AS from_status
 ), paused AS (
-    INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, 'BUDGET_EXHAUSTED', $1 FROM exhausted
+    INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, $3, $1 FROM halted
 ), logged AS (
     INSERT INTO {_LOG}
-    SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', 'BUDGET_EXHAUSTED', '[]', '{{}}', $1,
-           $1, total_recipients, 'signaged', correlation_id
-    FROM exhausted
+    SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', $3, '[]', '{{}}', $1, $1,
+           total_recipients, 'signaged', correlation_id
+    FROM halted
 )
-SELECT * FROM exhausted"""  # noqa: S608 - constants of this module
+SELECT * FROM halted"""  # noqa: S608 - constants of this module
 
 
-async def exhaust(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
-    """Pause those of the campaigns that run and hold nothing any more: whole rows and `from_status`."""
-    return await tx.fetch(EXHAUST, now, ids)
+async def halt(tx: Tx, ids: Sequence[CampaignId], cause: str, now: datetime) -> list[Row]:
+    """Pause those of the locked campaigns that run, for a cause of the system: whole rows and `from_status`.
+
+    One that is PAUSED already gets the cause added; none is BUDGET_EXHAUSTED that still holds something.
+    """
+    return await tx.fetch(HALT, now, ids, cause)
 
 
 LOG_UNMOVED = f"""
