@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,13 @@ def signaged(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, as an operator does."""
     command = [sys.executable, "-m", "daemon", *words, "--config", str(config)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+
+
+async def until(holds: Callable[[], Coroutine[Any, Any, bool]], seconds: float) -> None:
+    began = time.monotonic()
+    while not await holds():
+        assert time.monotonic() < began + seconds, f"not within {seconds} s"
+        await asyncio.sleep(0.1)
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from daemon.dev.embedded import FAST_AND_LOSSY, embedded_kafka, embedded_postgre
 from daemon.dev.mailbox import Mailbox, mailbox
 from playlists.queries import Tx
 from tests.whole import checks
-from tests.whole.daemons import Api, Daemon, created_token, free_port, signaged
+from tests.whole.daemons import Api, Daemon, created_token, free_port, signaged, until
 from tests.whole.network import Network
 from tests.whole.player import Player, rfc3339
 
@@ -242,13 +242,6 @@ async def consumed(bootstrap: str, topic: str, count: int) -> list[checks.Event]
     finally:
         await consumer.stop()
     return [checks.Event(one.partition, one.offset, one.key, json.loads(one.value)) for one in records]
-
-
-async def until(holds: Callable[[], Coroutine[Any, Any, bool]], seconds: float) -> None:
-    began = time.monotonic()
-    while not await holds():
-        assert time.monotonic() < began + seconds, f"not within {seconds} s"
-        await asyncio.sleep(0.1)
 
 
 async def answers(session: aiohttp.ClientSession, daemon: Daemon, livez: int, readyz: int) -> bool:

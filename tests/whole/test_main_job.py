@@ -19,15 +19,15 @@ from aiokafka import AIOKafkaConsumer
 
 from daemon.dev.mailbox import Mailbox
 from tests.whole import checks
-from tests.whole.daemons import Api, Daemon, created_token, signaged
+from tests.whole.daemons import Api, Daemon, created_token, signaged, until
 from tests.whole.network import EVERY_DAY, Network
 from tests.whole.player import Body, Player, rfc3339
 
 Json = dict[str, Any]
-STORES, DEVICES, CAMPAIGNS, DAEMONS = 50, 200, 40, 3
+STORES, DEVICES, CAMPAIGNS, CANCELLED, DAEMONS = 50, 200, 40, 3, 3
 FUNDED = "20000.00"
 SETTLE_AFTER = 7.0
-START_IN, SPREAD, SHORTEST, LONGEST = 22.0, 15, 25, 40  # seconds
+START_IN, SPREAD, SHORTEST, LONGEST = 25.0, 12, 25, 40  # seconds
 ZONES = [
     "America/New_York",
     "America/Chicago",
@@ -126,6 +126,10 @@ class Job:
         self.cancelled: set[str] = set()
         self.begins = 0.0
 
+    @property
+    def over(self) -> float:
+        return max(float(one["ends"]) for one in self.network.campaigns.values())
+
     async def build(self, token: str) -> None:
         admin = Api(self.session, self.urls, token)
         for name, zone in (("Nordmilch", "Europe/Berlin"), ("Cold Brew Co", "America/New_York")):
@@ -164,7 +168,7 @@ class Job:
             "name": f"screen {number}",
             "tags": ["entrance"] if number % 3 == 0 else ["aisle"],
             "slots_per_hour": self.chance.choice([360, 360, 180, 12]),
-            "cpm": self.chance.choice(["5.00", "750.00", "12000.00"]),
+            "cpm": self.chance.choice(["5.00", "750.00", "12000.00", "60000.00"]),
         }
 
     async def book(self, number: int) -> None:
@@ -208,41 +212,58 @@ class Job:
         return kills
 
     async def planned(self) -> None:
-        """See that the screens hold what was booked, 2 s after it was distributed."""
-        await asyncio.sleep(1)
-        for api in self.tenants.values():
-            assert all(one["distributed_at"] for one in await api.every("/v1/campaigns"))
-        await asyncio.sleep(2)
-        await asyncio.gather(*(player.poll() for player in self.players))
-        over = max(one["ends"] for one in self.network.campaigns.values())
-        checks.check_screens(self.network, self.players, random.Random(3), (time.time(), over))
-        checks.check_sequences(self.network, self.players)
+        """See that the screens hold what was booked, and nothing else."""
+        await until(self.distributed, 10)
+        while True:
+            await asyncio.sleep(2)
+            await asyncio.gather(*(player.poll() for player in self.players))
+            try:
+                checks.check_screens(self.network, self.players, random.Random(3), (time.time(), self.over))
+                checks.check_sequences(self.network, self.players)
+            except AssertionError:
+                if time.time() > self.begins - 5:  # not even a slow machine takes that long
+                    raise
+            else:
+                break
         assert time.time() < self.begins, "this machine was too slow to prove anything"
 
+    async def distributed(self) -> bool:
+        campaigns = [one for api in self.tenants.values() for one in await api.every("/v1/campaigns")]
+        return all(one["distributed_at"] for one in campaigns)
+
     async def under_kills(self) -> int:
-        over = max(one["ends"] for one in self.network.campaigns.values())
+        """Kill and cancel until the last campaign has ended; give the number of kills."""
+        gone: list[float] = []
         for kills in itertools.count(1):
             victim = self.daemons[kills % DAEMONS]
             await victim.kill()
-            if not self.cancelled and time.time() > self.begins + SPREAD + 2:
-                await self.cancel_one()
+            if len(gone) < CANCELLED and time.time() > self.begins + SPREAD + 2:
+                gone.append(await self.cancel_one())
             await asyncio.sleep(self.chance.uniform(0.2, 1.0))
             victim.start()
             await victim.ready(self.session, 15)
-            if time.time() > over:
-                return kills
+            if time.time() > self.over:
+                break
             await asyncio.sleep(self.chance.uniform(0.5, 2.5))
-        raise AssertionError
+        assert len(gone) == CANCELLED
+        assert min(gone) < 2, gone
+        assert max(gone) < 6, gone  # a machine may be busy with other things at times
+        return kills
 
-    async def cancel_one(self) -> None:
-        """What is cancelled is gone from every poll 2 s after the answer, whoever has just died."""
-        doomed = next(one for one in self.network.campaigns.values() if one["ends"] > time.time() + 8)
+    async def cancel_one(self) -> float:
+        """Seconds until what is cancelled is gone from every poll, whoever has just died."""
+        campaigns = [one for one in self.network.campaigns.values() if one["id"] not in self.cancelled]
+        doomed = max(campaigns, key=lambda one: float(one["ends"]))
         await self.tenants[doomed["tenant"]]("POST", f"/v1/campaigns/{doomed['id']}/cancel", {"note": "recall"})
         self.cancelled.add(doomed["id"])
-        await asyncio.sleep(2)
-        bodies = [body for body in await asyncio.gather(*map(self.pulled, self.players[:40])) if body]
-        assert len(bodies) > 10
-        assert all(one["campaign_id"] != doomed["id"] for body in bodies for one in body.creatives)
+        said = time.monotonic()
+        while True:
+            asked = time.monotonic() - said
+            bodies = [body for body in await asyncio.gather(*map(self.pulled, self.players[:40])) if body]
+            if bodies and not any(one["campaign_id"] == doomed["id"] for body in bodies for one in body.creatives):
+                return asked
+            assert asked < 10
+            await asyncio.sleep(0.1)
 
     async def pulled(self, player: Player) -> Body | None:
         """What one daemon, taken by chance, serves a screen just now; none if it is down."""
@@ -256,6 +277,7 @@ class Job:
     async def check(self, events: Sequence[checks.Event]) -> None:
         plays = checks.plays_of(self.players)
         assert sum(map(len, plays.values())) > 300
+        exhausted = 0
         for tenant, api in self.tenants.items():
             campaigns = await api.every("/v1/campaigns")
             assert {one["id"] for one in campaigns} == {
@@ -266,8 +288,10 @@ class Job:
                     await api.every(f"/v1/campaigns/{campaign['id']}/transitions"), key=lambda row: row["sequence"]
                 )
                 cancelled = campaign["id"] in self.cancelled
+                exhausted += campaign["spent"] == campaign["budget"]
                 checks.check_history(campaign, log, cancelled=cancelled)
                 checks.check_verdicts(campaign, plays.get(campaign["id"], []), cancelled=cancelled)
                 checks.check_money(campaign, self.network, plays.get(campaign["id"], []))
                 checks.check_events(campaign, log, events)
             checks.check_wallet(await api("GET", "/v1/wallet"), campaigns, FUNDED)
+        assert exhausted > 3, "too few to prove that a budget is never exceeded"
