@@ -1,7 +1,8 @@
-"""What a tick does last: screens that are ready, devices that came or went, and what is kept no longer."""
+"""What a tick does last: screens that are ready or there again, devices that came or went, what is kept no longer."""
 
 from datetime import datetime, timedelta
 
+from daemon.campaigns import lifecycle
 from daemon.campaigns.events import Transition
 from daemon.notices import queries as notices
 from daemon.outbox import queries as outbox
@@ -26,8 +27,8 @@ def steps(
     """The steps that follow a campaign's life in a tick.
 
     `ready_percent` of an audience make a campaign ready, one that its whole audience fails is settled `settle_after`
-    that. `patience` is the silence after which a device is offline,
-    `keys_kept` how long an idempotency key counts, `mails_kept` how long a mail that was sent is kept.
+    that. `patience` is the silence after which a device is offline, `keys_kept` how long an idempotency key counts,
+    `mails_kept` how long a mail that was sent is kept.
     """
 
     async def ready(tx: Tx, now: datetime) -> list[Transition]:
@@ -45,7 +46,13 @@ def steps(
         await notices.purge(tx, now - mails_kept, FORGOTTEN_AT_ONCE)
         return []
 
-    return once("readiness", ready), once("presence", presence), once("idempotency", keys), once("mails", mails)
+    return (
+        once("readiness", ready),
+        once("audience", lifecycle.revive),
+        once("presence", presence),
+        once("idempotency", keys),
+        once("mails", mails),
+    )
 
 
 async def announce_presence(tx: Tx, patience: timedelta, now: datetime) -> int:

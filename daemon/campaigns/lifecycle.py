@@ -14,6 +14,7 @@ from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import decimal
 from daemon.campaigns.queries import due
+from devices.audience import audience_sizes
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx, mark_campaigns
 
@@ -62,9 +63,27 @@ async def start_now(
 
 
 async def _halted_at_start(tx: Tx, rows: Sequence[Row], now: datetime) -> list[Transition]:
-    """Pause those of the campaigns just started that cannot run: a late start may find the budget played away."""
-    spent = [row["id"] for row in rows if not row["held_micros"] and row["end_at"] > now]
-    return await exhaust(tx, spent, now) if spent else []
+    """Pause those of the campaigns just started that cannot run: nothing left to spend, or nobody to play to (SPEC 3).
+
+    A late start may find its budget played away. The stored number of recipients may be a moment old: a zero is
+    counted again.
+    """
+    running = [row for row in rows if row["end_at"] > now]
+    spent = [row["id"] for row in running if not row["held_micros"]]
+    transitions = await exhaust(tx, spent, now) if spent else []
+    if deserted := [row["id"] for row in running if not row["total_recipients"]]:
+        devices = await audience_sizes(tx, deserted)
+        nobody = [campaign_id for campaign_id in deserted if not devices[campaign_id]]
+        transitions += await _halt(tx, nobody, Reason.NO_ELIGIBLE_DEVICES, now)
+    return transitions
+
+
+async def revive(tx: Tx, now: datetime) -> list[Transition]:
+    """Let those campaigns go on that were paused for want of devices and have some again (SPEC 3)."""
+    cause = Reason.NO_ELIGIBLE_DEVICES
+    rows = await due.end_cause(tx, await due.lock_found(tx, now), cause, now)
+    await mark_campaigns(tx, [row["id"] for row in rows], now)
+    return [_fact(row, TransitionType.RESUMED, Status.PAUSED.value, now, now, cause) for row in rows]
 
 
 async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:

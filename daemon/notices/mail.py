@@ -152,7 +152,7 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
     def money(micros: int) -> str:
         return f"{decimal(micros)} {notice.currency}"
 
-    if notice.reason is not None:
+    if notice.reason is not None and notice.kind is not Kind.RESUMED:  # a resumption's is what has ended
         yield "Reason", REASONS.get(notice.reason, notice.reason)
     if notice.note:
         yield "Note", notice.note

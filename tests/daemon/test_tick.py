@@ -9,16 +9,18 @@ import asyncpg
 import prometheus_client
 import pytest
 
+from daemon.campaigns import booking, lifecycle
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import micros
 from daemon.campaigns.queries import due
 from daemon.database import set_codecs
 from daemon.metrics import Metrics
-from daemon.tick import LIFE, Ground, Rules, Step, tick
+from daemon.tick import LIFE, Ground, Rules, Step, once, tick
+from daemon.verify import verify
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
-from tests.daemon.campaigns.world import HOUR, NOW, column, log_of
+from tests.daemon.campaigns.world import HOUR, NOW, OPERATOR, column, log_of
 from tests.doubles import FakeClock
 
 START, END = NOW + 48 * HOUR, NOW + 72 * HOUR
@@ -124,6 +126,37 @@ async def test_a_late_start_finds_its_budget_played_away(connection: Tx, ticking
     assert await column(connection, spent, "(status, status_reason)") == ("PAUSED", "BUDGET_EXHAUSTED")
     assert await connection.fetchval("SELECT urgent FROM marks WHERE ref = $1", spent) is True
     assert await column(connection, rich, "status") == "ACTIVE"
+
+
+async def test_nobody_left_at_the_start_pauses_until_somebody_is_there(connection: Tx, ticking: Ticking) -> None:
+    _, [lonely, stopped] = await booked(connection, 2)
+    await connection.execute("UPDATE devices SET disabled = true")
+    await connection.execute("UPDATE campaigns SET total_recipients = 0")  # as the planner does
+    audience = (once("audience", lifecycle.revive),)
+    assert sorted(await ticking.at(START)) == ["paused", "paused", "started", "started"]
+    assert await column(connection, lonely, "(status, status_reason)") == ("PAUSED", "NO_ELIGIBLE_DEVICES")
+    await booking.pause(connection, stopped, None, START, OPERATOR)
+    assert await ticking.at(START + HOUR, audience) == []
+    await connection.execute("UPDATE devices SET disabled = false")
+    await connection.execute("UPDATE campaigns SET total_recipients = 1")
+    assert await ticking.at(START + HOUR, audience) == ["resumed"]
+    [resumed] = ticking.reported
+    assert (resumed.campaign_id, resumed.reason, resumed.to_status) == (lonely, "NO_ELIGIBLE_DEVICES", "ACTIVE")
+    assert await column(connection, stopped, "(status, status_reason, pause_causes)") == (
+        "PAUSED", "OPERATOR", ["OPERATOR"],
+    )  # fmt: skip
+    await booking.resume(connection, stopped, START + HOUR, OPERATOR)
+    async with connection.transaction():
+        assert (await verify(connection)).violations == []
+    mails = await connection.fetch("SELECT kind FROM mails WHERE campaign_id = $1 ORDER BY id", lonely)
+    assert [row["kind"] for row in mails] == ["started", "paused", "resumed"]
+
+
+async def test_a_zero_that_is_old_pauses_nobody(connection: Tx, ticking: Ticking) -> None:
+    _, [campaign_id] = await booked(connection, 1)
+    await connection.execute("UPDATE campaigns SET total_recipients = 0")
+    assert await ticking.at(START) == ["started", "content.distributed"]
+    assert await column(connection, campaign_id, "status") == "ACTIVE"
 
 
 async def test_settle_after_zero_settles_in_the_same_tick(connection: Tx) -> None:

@@ -236,6 +236,42 @@ async def halt(tx: Tx, ids: Sequence[CampaignId], cause: str, now: datetime) -> 
     return await tx.fetch(HALT, now, ids, cause)
 
 
+# The number of recipients follows every change of the network (daemon.planner); those that others hold wait.
+LOCK_FOUND = """
+SELECT id FROM campaigns
+WHERE status = 'PAUSED' AND end_at > $1 AND 'NO_ELIGIBLE_DEVICES' = ANY (pause_causes) AND total_recipients > 0
+ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
+END_CAUSE = f"""
+WITH freed AS (
+    UPDATE campaigns c
+    SET status = CASE WHEN c.pause_causes = ARRAY[$3::text] THEN 'ACTIVE' ELSE 'PAUSED' END,
+        sequence = c.sequence + CASE WHEN c.pause_causes = ARRAY[$3::text] THEN 1 ELSE 0 END,
+        status_reason = (array_remove(c.pause_causes, $3))[cardinality(c.pause_causes) - 1],
+        pause_causes = array_remove(c.pause_causes, $3), version = c.version + 1, updated_at = $1
+    WHERE c.id = ANY ($2::uuid[]) AND c.status = 'PAUSED' AND $3 = ANY (c.pause_causes)
+    RETURNING c.*
+), ended AS (
+    UPDATE pauses SET ended_at = greatest($1, began_at)
+    WHERE campaign_id = ANY (ARRAY(SELECT id FROM freed)) AND cause = $3 AND ended_at IS NULL
+), logged AS (
+    INSERT INTO {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, 'resumed', 'PAUSED', 'ACTIVE', $3, '[]', '{{}}', $1, $1,
+           total_recipients, 'signaged', correlation_id
+    FROM freed WHERE status = 'ACTIVE'
+)
+SELECT * FROM freed WHERE status = 'ACTIVE'"""  # noqa: S608 - constants of this module
+
+
+async def lock_found(tx: Tx, now: datetime) -> list[CampaignId]:
+    """Lock campaigns that are paused for want of devices and have some now."""
+    return [CampaignId(row["id"]) for row in await tx.fetch(LOCK_FOUND, now)]
+
+
+async def end_cause(tx: Tx, ids: Sequence[CampaignId], cause: str, now: datetime) -> list[Row]:
+    """End a cause of the system for locked PAUSED campaigns: whole rows of those that had no other, ACTIVE now."""
+    return await tx.fetch(END_CAUSE, now, ids, cause)
+
+
 LOG_UNMOVED = f"""
 WITH noted AS (
     UPDATE campaigns c SET sequence = c.sequence + 1
