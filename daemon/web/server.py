@@ -86,12 +86,13 @@ async def _answer(operation: Operation, platform: Platform, request: web.Request
 
 
 async def _body(operation: Operation, platform: Platform, request: web.Request) -> dict[str, Any]:
-    """The object sent; empty when the operation takes none or lets it be left out."""
+    """The object sent; empty when the operation takes none or lets it be left out, and for a POST of nothing at all."""
     if operation.body is None:
         return {}
     raw = await strict.read_body(request, platform.max_body_bytes)
-    if not raw and operation.empty:
-        return {}
+    nothing = operation.method == hdrs.METH_POST and request.content_type != "application/json"
+    if not raw and (operation.empty or nothing):
+        return {}  # what it was to say is then missing, field by field
     strict.require_json(request)
     body = strict.parse_object(raw)
     if operation.body is Empty:

@@ -299,6 +299,18 @@ async def test_a_bad_query_names_its_parameter(api: Api) -> None:
         assert (answer.status, list(answer.fields)) == (422, [field]), path
 
 
+async def test_a_post_of_nothing_is_told_what_is_missing(api: Api) -> None:
+    _, token = await api.tenant()
+    made = await api.ok("POST", "/v1/campaigns", token, json={"name": "Bare", "channel": "signage"})
+    for path, caller, fields in (
+        ("/v1/campaigns", token, {"name", "channel"}),
+        (f"/v1/campaigns/{made['id']}/reject", api.operator, {"note"}),
+        (f"/v1/campaigns/{made['id']}/topup", token, {"amount"}),
+    ):
+        answer = await api.call("POST", path, caller)
+        assert (answer.status, set(answer.fields)) == (422, fields), path
+
+
 async def test_lists_by_time_go_on_where_they_ended(api: Api) -> None:
     _, token = await api.tenant()
     await api.screens()
