@@ -192,7 +192,7 @@ async def _distribute(ground: Ground) -> None:
 
 def _distribution(lead: timedelta) -> Change:
     async def claim(tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
-        return [CampaignId(row["id"]) for row in await claim_to_distribute(tx, now, lead, limit)]
+        return await claim_to_distribute(tx, now, lead, limit)
 
     async def over(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
         return await distribute(tx, ids, now, lead)

@@ -1,4 +1,4 @@
-"""The audience of campaigns, as the database counts and lists it."""
+"""The audience of campaigns, as the database counts it."""
 
 from collections.abc import Sequence
 
@@ -41,19 +41,6 @@ async def audience_sizes(tx: Tx, ids: Sequence[CampaignId]) -> dict[CampaignId, 
 async def audience_size(tx: Tx, campaign_id: CampaignId) -> int:
     """How many devices are eligible now for the campaign."""
     return (await audience_sizes(tx, [campaign_id]))[campaign_id]
-
-
-AUDIENCE = f"""
-SELECT d.id AS device_id, d.store_id
-FROM targets t, devices d JOIN stores s ON s.id = d.store_id
-WHERE t.campaign_id = $1 AND {ELIGIBLE} AND ($2::uuid IS NULL OR d.id > $2)
-ORDER BY d.id LIMIT $3
-"""  # noqa: S608 - constants
-
-
-async def audience(tx: Tx, campaign_id: CampaignId, after: DeviceId | None, limit: int) -> list[Row]:
-    """The devices eligible now, after id `after` in order of id: `device_id, store_id`."""
-    return await tx.fetch(AUDIENCE, campaign_id, after, limit)
 
 
 SCREEN_KINDS = f"""

@@ -3,7 +3,6 @@
 import re
 
 MICROS = 1_000_000  # in one unit of the currency
-LARGEST = 10**12 * MICROS  # far over any budget, far under what a bigint sums up
 
 _AMOUNT = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 

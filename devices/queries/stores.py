@@ -1,6 +1,5 @@
 """Statements over stores; what a change may take off the screens marks their playlists in its transaction."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +34,6 @@ SELECT {_COLUMNS} FROM stores s
 WHERE ($1::uuid IS NULL OR s.id > $1) AND ($2::text IS NULL OR s.tags @> ARRAY[$2])
 ORDER BY s.id LIMIT $3
 """  # noqa: S608 - as above
-_BY_CODE = "SELECT code, id FROM stores WHERE code = ANY ($1::text[])"
 _STRANGE_FALLBACK = """
 SELECT f.id FROM unnest($1::uuid[]) AS f (id)
 WHERE NOT EXISTS (SELECT FROM creatives c WHERE c.id = f.id AND c.tenant_id IS NULL)
@@ -83,11 +81,6 @@ async def store_row(tx: Tx, store_id: StoreId) -> Store | None:
 async def list_stores(tx: Tx, after: StoreId | None, limit: int, tag: str | None = None) -> list[Store]:
     """At most `limit` stores in order of id, from behind `after`; with `tag`, those that have it."""
     return [_store(row) for row in await tx.fetch(_PAGE, after, tag, limit)]
-
-
-async def store_ids(tx: Tx, codes: Sequence[str]) -> dict[str, StoreId]:
-    """The ids of those of the codes that are in use."""
-    return {row["code"]: row["id"] for row in await tx.fetch(_BY_CODE, codes)}
 
 
 async def _require_house_content(tx: Tx, fields: StoreFields) -> None:

@@ -10,7 +10,6 @@ from playlists.queries.creatives import (
     mark_stored,
     patch_creative,
     set_house_fallback,
-    stored_media,
 )
 from playlists.queries.marks import mark_campaigns, mark_device, mark_network, mark_store, mark_stores
 from playlists.queries.transaction import Row, Tx
@@ -32,5 +31,4 @@ __all__ = [
     "mark_stores",
     "patch_creative",
     "set_house_fallback",
-    "stored_media",
 ]

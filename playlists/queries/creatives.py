@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from playlists.creatives import CreativeFields, block_key
-from playlists.ids import CampaignId, CreativeId, Sha256, TenantId
+from playlists.ids import CampaignId, CreativeId, TenantId
 from playlists.queries.marks import mark_campaigns, mark_network, mark_stores
 from playlists.queries.transaction import Row, Tx
 
@@ -68,14 +68,6 @@ ORDER BY id LIMIT $3
 async def list_creatives(tx: Tx, tenant_id: TenantId | None, after: CreativeId | None, limit: int) -> list[Row]:
     """Creatives after id `after`, oldest first: a tenant's, or with None everybody's and the house's."""
     return await tx.fetch(LIST_CREATIVES, tenant_id, after, limit)
-
-
-STORED_MEDIA = "SELECT tenant_id, size, mime FROM creatives WHERE sha256 = $1 AND state = 'STORED'"
-
-
-async def stored_media(tx: Tx, sha256: Sha256) -> list[Row]:
-    """Whose stored creatives have this file: `tenant_id` (None for the house), `size` in bytes and `mime`."""
-    return await tx.fetch(STORED_MEDIA, sha256)
 
 
 PATCH_CREATIVE = """

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from daemon.campaigns.queries.distribution import CLAIM_TO_DISTRIBUTE
-from daemon.distribute import distribute, distribute_due
+from daemon.campaigns.events import Transition
+from daemon.campaigns.queries.distribution import CLAIM_TO_DISTRIBUTE, claim_to_distribute
+from daemon.distribute import distribute
 from devices.targets import Target
 from playlists.ids import CampaignId
 from playlists.queries import Tx
@@ -22,6 +23,10 @@ async def scheduled(tx: Tx, **kind: Any) -> CampaignId:
     return await world.campaign(tx, owner, NOW, creatives=[picture], **(usual | kind))
 
 
+async def distribute_due(tx: Tx, now: datetime, limit: int = 10) -> list[Transition]:
+    return await distribute(tx, await claim_to_distribute(tx, now, LEAD, limit), now, LEAD)
+
+
 async def test_what_starts_within_the_lead_is_distributed_once(connection: Tx) -> None:
     shop = await world.store(connection, NOW)
     devices = [await world.device(connection, shop, NOW) for _ in range(3)]
@@ -34,7 +39,7 @@ async def test_what_starts_within_the_lead_is_distributed_once(connection: Tx) -
     paused = await scheduled(connection, begins=-HOUR, status="ACTIVE")
     await connection.execute("UPDATE campaigns SET status = 'PAUSED', pause_causes = '{USER}' WHERE id = $1", paused)
 
-    done = await distribute_due(connection, NOW, LEAD, 10)
+    done = await distribute_due(connection, NOW)
     assert {fact.campaign_id: fact.total_recipients for fact in done} == {soon: 2, edge: 3, running: 3}
     for fact in done:
         assert (fact.type, fact.sequence, fact.from_status) == ("content.distributed", 1, fact.to_status)
@@ -53,15 +58,15 @@ async def test_what_starts_within_the_lead_is_distributed_once(connection: Tx) -
     assert {(row["kind"], row["ref"], row["urgent"]) for row in marks} == {
         ("campaign", one, False) for one in (soon, edge, running)
     }
-    assert await distribute_due(connection, NOW, LEAD, 10) == []
+    assert await distribute_due(connection, NOW) == []
 
 
 async def test_batches_go_by_start_and_skip_what_another_holds(connection: Tx, owner_connection: Tx) -> None:
     late, early, held = [await scheduled(connection, begins=hours * HOUR) for hours in (9, 3, 1)]
     async with owner_connection.transaction():
         await owner_connection.execute("SELECT FROM campaigns WHERE id = $1 FOR UPDATE", held)
-        assert [fact.campaign_id for fact in await distribute_due(connection, NOW, LEAD, 1)] == [early]
-        assert [fact.campaign_id for fact in await distribute_due(connection, NOW, LEAD, 5)] == [late]
+        assert [fact.campaign_id for fact in await distribute_due(connection, NOW, 1)] == [early]
+        assert [fact.campaign_id for fact in await distribute_due(connection, NOW, 5)] == [late]
     assert [fact.campaign_id for fact in await distribute(connection, [held, late], NOW, LEAD)] == [held]
 
 
@@ -76,15 +81,15 @@ async def test_it_is_due_from_when_somebody_let_it(connection: Tx) -> None:
         NOW - timedelta(seconds=2),
     )
     await connection.execute("UPDATE campaigns SET sequence = 1 WHERE id = $1", approved)
-    (fact,) = await distribute_due(connection, NOW, LEAD, 10)
+    (fact,) = await distribute_due(connection, NOW)
     assert (fact.sequence, fact.lateness_ms) == (2, 2000)
 
 
 async def test_a_failed_transition_waits_for_its_retry(connection: Tx) -> None:
     campaign = await scheduled(connection)
     await connection.execute("UPDATE campaigns SET retry_at = $2 WHERE id = $1", campaign, NOW + HOUR)
-    assert await distribute_due(connection, NOW, LEAD, 10) == []
-    assert len(await distribute_due(connection, NOW + HOUR, LEAD, 10)) == 1
+    assert await distribute_due(connection, NOW) == []
+    assert len(await distribute_due(connection, NOW + HOUR)) == 1
 
 
 async def test_the_due_are_found_by_their_index(connection: Tx) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devices.audience import audience, audience_sizes, screen_kinds, set_target, unknown
+from devices.audience import ELIGIBLE, audience_sizes, screen_kinds, set_target, unknown
 from devices.sieve import Sieve, indexes
 from devices.targets import Reason, Seat, Target, as_json, block_keys, check, eligible, reasons
 from playlists.faults import Faulty
@@ -18,6 +18,9 @@ from tests import world
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STORE, DEVICE = StoreId(uuid4()), DeviceId(uuid4())
+AUDIENCE = f"""
+SELECT d.id FROM targets t, devices d JOIN stores s ON s.id = d.store_id
+WHERE t.campaign_id = $1 AND {ELIGIBLE} ORDER BY d.id"""
 SEAT = Seat(DEVICE, STORE, frozenset({"window"}), frozenset({"mall"}), frozenset({"brand:acme"}), 12, disabled=False)
 
 
@@ -129,7 +132,7 @@ async def _audiences(tx: Tx, seats: list[Seat], rules: list[Any]) -> list[tuple[
     audiences = []
     for index, (campaign_id, target) in enumerate(targets.items()):
         meant = sorted(seat.device_id for seat in seats if eligible(seat, target))
-        listed = [row["device_id"] for row in await audience(tx, campaign_id, None, 100)]
+        listed = [row["id"] for row in await tx.fetch(AUDIENCE, campaign_id)]
         kept = sorted(seat.device_id for seat, members in zip(seats, sifted, strict=True) if index in members)
         audiences.append((meant, listed, sizes[campaign_id], kept))
     return audiences

@@ -2,7 +2,7 @@
 
 from daemon.campaigns.queries.campaigns import campaign_row, list_campaigns, transitions
 from daemon.campaigns.queries.schedule import KINDS, After, executions, upcoming
-from daemon.campaigns.queries.wallets import ledger_entries, wallet, wallets
+from daemon.campaigns.queries.wallets import ledger_entries
 
 __all__ = [
     "KINDS",
@@ -13,6 +13,4 @@ __all__ = [
     "list_campaigns",
     "transitions",
     "upcoming",
-    "wallet",
-    "wallets",
 ]

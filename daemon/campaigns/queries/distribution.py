@@ -15,16 +15,16 @@ _DUE_AT = """(
       AND (t.type IN ('scheduled', 'approved', 'resumed') OR t.type = 'started' AND t.actor <> 'signaged')
 ) AS due_at"""
 CLAIM_TO_DISTRIBUTE = f"""
-SELECT c.id, {_DUE_AT} FROM campaigns c WHERE {_DUE}
+SELECT c.id FROM campaigns c WHERE {_DUE}
 ORDER BY c.start_at, c.id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"""  # noqa: S608 - constants of this module
 LOCK_TO_DISTRIBUTE = f"""
 SELECT c.id, {_DUE_AT} FROM campaigns c WHERE {_DUE} AND c.id = ANY($3::uuid[])
 ORDER BY c.id FOR NO KEY UPDATE"""  # noqa: S608 - constants of this module
 
 
-async def claim_to_distribute(tx: Tx, now: datetime, lead: timedelta, limit: int) -> list[Row]:
-    """Lock up to `limit` campaigns that start within the lead and are on no screen yet: `id, due_at`."""
-    return await tx.fetch(CLAIM_TO_DISTRIBUTE, now, lead, limit)
+async def claim_to_distribute(tx: Tx, now: datetime, lead: timedelta, limit: int) -> list[CampaignId]:
+    """Lock up to `limit` campaigns that start within the lead and are on no screen yet."""
+    return [CampaignId(row["id"]) for row in await tx.fetch(CLAIM_TO_DISTRIBUTE, now, lead, limit)]
 
 
 async def lock_to_distribute(tx: Tx, now: datetime, lead: timedelta, ids: Sequence[CampaignId]) -> list[Row]:

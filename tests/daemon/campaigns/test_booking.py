@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from daemon.campaigns import booking, draft, lifecycle, queries
+from daemon.campaigns import booking, draft, lifecycle
 from daemon.campaigns.campaign import PERSONAL, Status
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.errors import (
@@ -25,6 +25,7 @@ from daemon.campaigns.ledger import Charge, charge
 from daemon.campaigns.money import micros
 from daemon.campaigns.queries import changes
 from daemon.database import set_codecs
+from daemon.tenants import tenant_row
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
@@ -34,9 +35,9 @@ DAY = 24 * HOUR
 
 
 async def wallet(tx: Tx, tenant_id: TenantId) -> tuple[int, int, int]:
-    row = await queries.wallet(tx, tenant_id)
-    assert row is not None
-    return row["available_micros"], row["held_micros"], row["spent_micros"]
+    tenant = await tenant_row(tx, tenant_id)
+    assert tenant is not None
+    return tenant.available_micros, tenant.held_micros, tenant.spent_micros
 
 
 async def errors_of(tx: Tx, tenant_id: TenantId, given: dict[str, Any]) -> dict[str, str]:

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.campaigns.ledger import price_micros
-from daemon.campaigns.money import LARGEST, decimal, micros
+from daemon.campaigns.money import MICROS, decimal, micros
+
+LARGEST = 10**12 * MICROS  # what twelve digits can say
 
 
 @given(st.integers(-LARGEST + 1, LARGEST - 1))

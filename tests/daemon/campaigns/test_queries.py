@@ -66,4 +66,3 @@ async def test_a_wallet_lists_what_moved_in_order(connection: Tx) -> None:
         ("hold", 100_000_000),
     ]
     assert await queries.ledger_entries(connection, tenant_id, entries[-1]["id"], 10) == []
-    assert await queries.wallet(connection, await world.tenant(connection)) is not None
