@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -85,7 +85,17 @@ def plain(settings: Settings) -> Values:
 
 def redacted(settings: Settings) -> Values:
     """Give the settings as they are written, the passwords in URLs hidden."""
-    return {section: {key: _hide(value) for key, value in keys.items()} for section, keys in plain(settings).items()}
+    return {section: {key: _shown(value) for key, value in keys.items()} for section, keys in plain(settings).items()}
+
+
+def hidden(url: str) -> str:
+    """Give a URL with its passwords hidden."""
+    parts = urlsplit(url)
+    query = re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)
+    if parts.password is not None:
+        credentials, _, host = parts.netloc.rpartition("@")
+        url = url.replace(parts.netloc, f"{credentials.partition(':')[0]}:***@{host}", 1)
+    return url.replace(f"?{parts.query}", f"?{query}", 1) if query else url
 
 
 def _text(path: Path) -> str:
@@ -162,13 +172,5 @@ def _line_of(text: str, section: str, key: str = "") -> int | None:
     return header
 
 
-def _hide(value: object) -> object:
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    parts = urlsplit(value)
-    query = re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)
-    netloc = parts.netloc
-    if parts.password is not None:
-        credentials, _, host = netloc.rpartition("@")
-        netloc = f"{credentials.partition(':')[0]}:***@{host}"
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+def _shown(value: object) -> object:
+    return hidden(value) if isinstance(value, str) and "://" in value else value

@@ -1,5 +1,6 @@
 """`signaged dev` and `signaged fleet`: the whole job on one machine, and simulated screens against any daemon."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -28,7 +29,7 @@ async def dev(
     The settings of a file given with --config go before those made here; a server that it names is used instead of
     one of our own. Ctrl-C or SIGTERM ends everything.
     """
-    from daemon.dev.account import Console
+    from daemon.dev.account import Console, ReaderGone
     from daemon.dev.dev import DevError, DevOptions, run
     from daemon.dev.embedded import EmbeddedError
     from daemon.importing.command import NotImported
@@ -40,12 +41,15 @@ async def dev(
         await run(options, Console())
     except* (DevError, EmbeddedError, NotImported) as failed:
         code = _failed(failed)
+    except* ReaderGone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
     return code
 
 
 async def fleet(
     *,
-    token: Annotated[str, Parameter(help="An operator's token, to make activation codes with.")],
+    token_file: Annotated[Path | None, Parameter(help="A file with an operator's token, to make codes with.")] = None,
+    token: Annotated[str | None, Parameter(help="The token itself; `ps` shows it to everybody.")] = None,
     screens: Annotated[int, Parameter(help="How many of the network's devices to play.")] = 100,
     url: Annotated[str | None, Parameter(help="The daemon's API [default: where the settings say it is].")] = None,
     state: Annotated[Path, Parameter(help="Where the screens' tokens are kept.")] = Path("fleet.json"),
@@ -56,6 +60,8 @@ async def fleet(
 
     Each takes a device of the network, activates it, polls, downloads, reports readiness, plays what its playlist
     says and reports the plays. Counts are told every two seconds until ctrl-C.
+
+    Example: `signaged fleet --token-file .signaged/operator-token --screens 50`
     """
     from daemon.dev.fleet import FleetError, FleetOptions, run
 
@@ -63,9 +69,10 @@ async def fleet(
         line = as_json(counts).replace("\n", " ") if json else "  ".join(f"{name} {n}" for name, n in counts.items())
         print(line, flush=True)
 
+    bearer = _token(token, token_file)
     code = 0
     try:
-        await run(FleetOptions((url or _url(config)).rstrip("/"), token, screens, state), told)
+        await run(FleetOptions((url or _url(config)).rstrip("/"), bearer, screens, state), told)
     except* FleetError as failed:
         code = _failed(failed)
     return code
@@ -75,9 +82,23 @@ def _given(config: Path | None) -> dict[str, dict[str, Any]]:
     if config is None:
         return {}
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
+        given = tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{config}: {error}") from error
+    if odd := [name for name, section in given.items() if not isinstance(section, dict)]:
+        raise UsageError(f"{config}: {odd[0]}: must be a section with keys")
+    return given
+
+
+def _token(token: str | None, file: Path | None) -> str:
+    if (token is None) == (file is None):
+        raise UsageError("give an operator's token with --token-file or --token, one of them")
+    if file is None:
+        return token or ""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: {error}") from error
 
 
 def _url(config: Path | None) -> str:

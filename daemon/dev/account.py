@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -18,6 +18,10 @@ from daemon.dev.director import Api, Refused
 SUMMARY_SECONDS = 15.0
 _MOVED = ("held", "amount", "spent", "released", "impressions")
 _COLOURS = {"started": 32, "completed": 36, "paused": 33, "cancelled": 31, "failed": 31, "missed": 31, "settled": 35}
+
+
+class ReaderGone(Exception):
+    """Nobody reads the account any more (`signaged dev | head`), so there is nothing left to run for."""
 
 
 class Console:
@@ -34,9 +38,11 @@ class Console:
         self.line(f"{at:%H:%M:%S}  {shown} {text}")
 
     def line(self, text: str = "") -> None:
-        """Write a line as it is, at once; a reader that is gone is no fault of ours."""
-        with contextlib.suppress(BrokenPipeError):
+        """Write a line as it is, at once. Raises ReaderGone."""
+        try:
             print(text, file=self._out, flush=True)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
 
 def told(event: dict[str, Any]) -> tuple[str, str]:
@@ -55,7 +61,7 @@ def told(event: dict[str, Any]) -> tuple[str, str]:
 
 
 async def follow(bootstrap: str, topic: str, hear: Callable[[dict[str, Any]], None]) -> None:
-    """Give every campaign event that the topic gets from now on to `hear`, until cancelled."""
+    """Give every campaign event of the topic, first to last and on, to `hear`, until cancelled."""
     while True:
         consumer = AIOKafkaConsumer(
             topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", metadata_max_age_ms=2000
@@ -72,9 +78,13 @@ async def follow(bootstrap: str, topic: str, hear: Callable[[dict[str, Any]], No
 
 
 async def summarise(
-    ask: Api, counts: Counter[str], fleet: Callable[[], dict[str, int]], now: Callable[[], datetime], console: Console
+    ask: Api,
+    sent: Mapping[str, int],
+    fleet: Callable[[], dict[str, int]],
+    now: Callable[[], datetime],
+    console: Console,
 ) -> None:
-    """Sum up screens, plays, money, events and mail from time to time, until cancelled."""
+    """Sum up screens, plays, money and what was `sent`, by kind, from time to time, until cancelled."""
     while True:
         await asyncio.sleep(SUMMARY_SECONDS)
         screens = Counter(fleet())
@@ -82,7 +92,7 @@ async def summarise(
         console.say(now(), "plays", ", ".join(f"{screens[name]} {name}" for name in ("plays", "accepted", "unpaid")))
         with contextlib.suppress(Refused, aiohttp.ClientError, OSError):
             console.say(now(), "money", await _money(ask))
-        console.say(now(), "sent", f"{counts['events']} events, {counts['mails']} mails")
+        console.say(now(), "sent", ", ".join(f"{number} {kind}" for kind, number in sent.items()))
 
 
 async def _money(ask: Api) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ import aiohttp
 import anyio.abc
 
 from config.settings import Settings
-from config.sources import load
+from config.sources import hidden, load
 from daemon import tenants
 from daemon.clock import DatabaseClock
 from daemon.database import Database
@@ -27,10 +27,12 @@ from daemon.dev import account, director, sample
 from daemon.dev.account import Console
 from daemon.dev.embedded import child, embedded_kafka, embedded_postgres, tail
 from daemon.dev.mailbox import Mailbox, mailbox
-from daemon.importing.command import import_file
+from daemon.importing.command import NotImported, import_file
 from daemon.migrate import migrate
 
 READY_SECONDS = 60.0
+HINDSIGHT = timedelta(minutes=1)  # what the import and the first loops of the daemon did is told, too
+TOKEN_FILE = "operator-token"  # noqa: S105 - a name
 TOKEN_NAME = "signaged dev"  # noqa: S105 - its name in the list of tokens
 _TOKEN_STANDS = "SELECT EXISTS (SELECT FROM api_tokens WHERE token_sha256 = $1 AND revoked_at IS NULL)"  # noqa: S105 - a statement
 
@@ -55,38 +57,49 @@ class DevError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What the daemon is to use; `mailbox` when it is ours."""
+    """What the daemon is to use, and what of it is ours: the database, the mailbox."""
 
     database_url: str
     kafka: str
     smtp: str
     mailbox: Mailbox | None
+    own_database: bool
 
 
 async def run(options: DevOptions, console: Console) -> None:
     """Start everything, tell what happens, and end everything on SIGINT or SIGTERM. Raises DevError, EmbeddedError."""
     with _ended_by_signals():
-        options.state.mkdir(parents=True, exist_ok=True)
+        _make_state(options.state)
         async with contextlib.AsyncExitStack() as stack:
             servers = await _servers(options, stack, console)
             config = _write_config(options, servers)
             settings = load(config, {})
             console.line("the schema and the sample network ...")
-            await migrate(servers.database_url, None, settings.database.role)
+            own = settings.database
+            await migrate(own.owner_url or own.url, own.url, own.role)
             async with Database.open(settings.database, "signaged dev") as database:
                 clock = DatabaseClock()
                 async with database.dedicated("clock") as connection:
                     await clock.refresh(connection)
-                token = await _operator_token(options.state / "operator-token", database, clock.now())
+                token = await _operator_token(options.state / TOKEN_FILE, database, clock.now())
                 await _sample_network(options.state, settings, database, clock.now(), console)
             daemon_log = stack.enter_context((options.state / "daemon.log").open("w+b"))
             daemon = await stack.enter_async_context(_signaged(["run", "--config", str(config)], daemon_log))
             await _until_ready(settings, daemon, daemon_log)
             fleet_log = stack.enter_context((options.state / "fleet.log").open("w+b"))
-            fleet = await stack.enter_async_context(_signaged(_fleet_words(options, settings, token), fleet_log))
+            fleet = await stack.enter_async_context(_signaged(_fleet_words(options, settings), fleet_log))
             ask = await stack.enter_async_context(director.api(_url(settings), token))
-            _greet(console, settings, token, options.state)
+            _greet(console, settings, servers.own_database, token, options.state)
             await _watch(ask, settings, servers, clock, console, ((daemon, daemon_log), (fleet, fleet_log)))
+
+
+def _make_state(state: Path) -> None:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DevError(f"{state} cannot be made: {error.strerror}; --state names another folder") from error
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise DevError(f"{state} cannot be written to; --state names another folder")
 
 
 async def _servers(options: DevOptions, stack: contextlib.AsyncExitStack, console: Console) -> Servers:
@@ -94,6 +107,7 @@ async def _servers(options: DevOptions, stack: contextlib.AsyncExitStack, consol
     database_url = options.database_url or given.get("database", {}).get("url")
     kafka = options.kafka or given.get("kafka", {}).get("bootstrap_servers")
     smtp = options.smtp or given.get("smtp", {}).get("url")
+    own_database = database_url is None
     if database_url is None:
         console.line("PostgreSQL 18 ...")
         database_url = await stack.enter_async_context(embedded_postgres(options.state / "postgres"))
@@ -103,24 +117,28 @@ async def _servers(options: DevOptions, stack: contextlib.AsyncExitStack, consol
     if smtp is None:
         sink = await stack.enter_async_context(mailbox(folder=options.state / "mail"))
         smtp = sink.url
-    return Servers(database_url, kafka, smtp, sink)
+    return Servers(database_url, kafka, smtp, sink, own_database)
 
 
 def _write_config(options: DevOptions, servers: Servers) -> Path:
     """The daemon's configuration of this run, short in everything that a person would have to wait for."""
     ours: dict[str, dict[str, Any]] = {
-        "database": {"url": servers.database_url},
-        "kafka": {"bootstrap_servers": servers.kafka},
-        "smtp": {"url": servers.smtp},
         "http": {"listen": f"127.0.0.1:{_free(options.port)}"},
         "ops": {"listen": f"127.0.0.1:{_free(options.ops_port)}"},
         "media": {"folder": str(options.state.absolute() / "media")},
         "plays": {"settle_after": 20},
         "devices": {"poll_after": 6, "heartbeat": 15},
     }
+    used = {
+        "database": {"url": servers.database_url},
+        "kafka": {"bootstrap_servers": servers.kafka},
+        "smtp": {"url": servers.smtp},
+    }
     lines = ["# written by `signaged dev` at every start"]
-    for name in [*ours, *(options.given.keys() - ours.keys())]:
-        section = {**ours.get(name, {}), **options.given.get(name, {})}
+    for name in dict.fromkeys([*used, *ours, *options.given]):
+        section = {**ours.get(name, {}), **options.given.get(name, {}), **used.get(name, {})}
+        if name == "database" and options.database_url:
+            section.pop("owner_url", None)  # which owns the file's database and not this one
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
     config = options.state / "signaged.toml"
     config.touch(mode=0o600)
@@ -159,9 +177,17 @@ async def _sample_network(state: Path, settings: Settings, database: Database, n
         drawn = await asyncio.to_thread(sample.media, state / "sample", lambda text: console.line(f"  {text}"))
         file.write_text(json.dumps(sample.network(drawn, now), ensure_ascii=False, indent=1), encoding="utf-8")
     async with database.transaction() as tx:
-        if await tx.fetchval("SELECT count(*) FROM stores") >= sample.STORES:
-            return
-    outcome = await import_file(file, settings, database, now, lambda text: console.line(f"  {text}"))
+        is_there = await tx.fetchval("SELECT count(*) FROM stores") >= sample.STORES
+    if is_there and settings.media.folder.is_dir():
+        return
+    try:
+        outcome = await import_file(file, settings, database, now, lambda text: console.line(f"  {text}"))
+    except NotImported as refused:
+        if not is_there:
+            raise
+        # a database with a life behind it, only its media are not here
+        console.line(f"  left as it is: {refused}")
+        return
     console.line(f"  {outcome.total('new')} objects imported from {file}")
 
 
@@ -173,11 +199,12 @@ async def _signaged(words: list[str], log: IO[bytes]) -> AsyncIterator[anyio.abc
         yield process
 
 
-def _fleet_words(options: DevOptions, settings: Settings, token: str) -> list[str]:
-    state = options.state.absolute() / "fleet.json"
+def _fleet_words(options: DevOptions, settings: Settings) -> list[str]:
+    """The token goes by its file: everybody sees a command line."""
+    state = options.state.absolute()
     return [
-        "fleet", "--url", _url(settings), "--token", token, "--screens", str(options.screens), "--state", str(state),
-        "--json",
+        "fleet", "--url", _url(settings), "--token-file", str(state / TOKEN_FILE), "--screens", str(options.screens),
+        "--state", str(state / "fleet.json"), "--json",
     ]  # fmt: skip
 
 
@@ -197,7 +224,7 @@ async def _until_ready(settings: Settings, daemon: anyio.abc.Process, log: IO[by
     raise DevError(f"the daemon did not become ready{tail(log)}")
 
 
-def _greet(console: Console, settings: Settings, token: str, state: Path) -> None:
+def _greet(console: Console, settings: Settings, own_database: bool, token: str, state: Path) -> None:
     url, ops = _url(settings), f"http://{settings.ops.listen}"
     console.line()
     console.line(f"API        {url}/v1/campaigns      {url}/openapi.json")
@@ -205,7 +232,7 @@ def _greet(console: Console, settings: Settings, token: str, state: Path) -> Non
     console.line(
         f"Kafka      {settings.kafka.bootstrap_servers}, topics {settings.kafka.topic}, {settings.kafka.devices_topic}"
     )
-    console.line(f"database   {settings.database.url}")
+    console.line(f"database   {settings.database.url if own_database else hidden(settings.database.url)}")
     console.line(f"state      {state.absolute()} (logs, mail, media; remove it to begin anew)")
     console.line("an operator's token, and a first call with it:")
     console.line(f"  export TOKEN={token}")
@@ -222,20 +249,23 @@ async def _watch(
     console: Console,
     children: tuple[tuple[anyio.abc.Process, IO[bytes]], ...],
 ) -> None:
-    counts: Counter[str] = Counter()
+    sent, begun = Counter(events=0), clock.now() - HINDSIGHT
 
     def hear(event: dict[str, Any]) -> None:
-        counts["events"] += 1
-        counts["mails"] = len(servers.mailbox.messages) if servers.mailbox else 0
-        topic, words = account.told(event)
-        console.say(datetime.fromisoformat(event["time"]), topic, words)
+        at = datetime.fromisoformat(event["time"])
+        if at < begun:
+            return  # a Kafka of the user's remembers earlier runs
+        sent["events"] += 1
+        if servers.mailbox:
+            sent["mails"] = len(servers.mailbox.messages)
+        console.say(at, *account.told(event))
 
     async with asyncio.TaskGroup() as group:
         for process, log in children:
             group.create_task(_alarm(process, log))
         group.create_task(account.follow(settings.kafka.bootstrap_servers, settings.kafka.topic, hear))
         fleet_log = children[1][1]
-        group.create_task(account.summarise(ask, counts, lambda: _last_line(fleet_log), clock.now, console))
+        group.create_task(account.summarise(ask, sent, lambda: _last_line(fleet_log), clock.now, console))
         group.create_task(director.direct(ask, clock.now, lambda text: console.say(clock.now(), "refused", text)))
 
 

@@ -69,7 +69,8 @@ def _frame(spot: Spot, width: int, height: int, progress: float = 0.0) -> Image.
 
 def _video(spot: Spot, path: Path) -> None:
     codec, options = _CODECS[path.suffix]
-    with av.open(str(path), "w") as container:
+    # bitexact: no random number and no version of the encoder in it
+    with av.open(str(path), "w", options={"fflags": "bitexact"}) as container:
         stream = container.add_stream(codec, FRAMES_PER_SECOND, options=options)
         assert isinstance(stream, av.VideoStream)  # noqa: S101 - what a video codec's name asks for
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"

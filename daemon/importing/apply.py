@@ -166,8 +166,9 @@ class Import:
         if patch:
             await playlists_queries.patch_creative(self.tx, creative_id, patch, self.now)
             what = "new" if what == "new" else "changed"
-        if entry.file is not None and stored["state"] == "MISSING":
+        if entry.file is not None:  # also one that was stored: its folder may have been lost
             await media.store_file(self.folder, entry.fields.sha256, entry.fields.size, entry.file)
+        if entry.file is not None and stored["state"] == "MISSING":
             await playlists_queries.mark_stored(self.tx, creative_id, self.now)
             what = "new" if what == "new" else "changed"
         self._count("creatives", what)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from config.sources import ConfigError, load, plain, redacted
+from config.sources import ConfigError, hidden, load, plain, redacted
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "config" / "signaged.toml"
@@ -92,6 +92,7 @@ def test_no_password_is_shown() -> None:
     settings = load(None, NEEDED)
     assert redacted(settings)["database"]["url"] == "postgresql://user:***@db/signaged?password=***&sslmode=require"
     assert "secret" not in repr(settings)
+    assert hidden("postgresql:///signaged?host=/run&password=secret") == "postgresql:///signaged?host=/run&password=***"
     with pytest.raises(ConfigError) as caught:
         load(None, {**NEEDED, "SIGNAGED_SMTP__URL": "ftp://user:secret@x"})
     assert "secret" not in str(caught.value)

@@ -66,6 +66,9 @@ def test_every_command_explains_itself_and_takes_config(command: str, typed: Cal
         "instant yesterday Europe/Berlin",
         "instant 2026-01-01T00:00 Europe/Berlln",
         "instant 2026-01-01T00:00Z Europe/Berlin",
+        "fleet",
+        "fleet --token x --token-file y",
+        "fleet --token-file /none/such",
     ],
 )
 def test_usage_error_is_64_and_says_what_was_wrong(arguments: str, typed: Callable[..., Ended]) -> None:
@@ -73,6 +76,12 @@ def test_usage_error_is_64_and_says_what_was_wrong(arguments: str, typed: Callab
     assert (ended.code, ended.out) == (64, "")
     assert ended.err.startswith("signaged: ")
     assert "Traceback" not in ended.err
+
+
+def test_dev_says_which_folder_it_cannot_use(typed: Callable[..., Ended]) -> None:
+    ended = typed("dev", "--state", "/proc/signaged")
+    assert (ended.code, ended.out) == (69, "")
+    assert ended.err.startswith("signaged: /proc/signaged cannot be made: ")
 
 
 async def test_tenant_goes_with_advertisers_alone() -> None:

@@ -70,6 +70,15 @@ async def bring(network: object, settings: Settings, folder: Path, now: datetime
         return await import_file(file, settings, database, now, lambda _: None)
 
 
+async def test_importing_again_brings_back_media_that_were_lost(settings: Settings, tmp_path: Path) -> None:
+    await bring(NETWORK, settings, tmp_path)
+    media = settings.media.folder / sha256(MEDIUM).hexdigest()[:2] / sha256(MEDIUM).hexdigest()
+    media.unlink()
+    again = await bring(NETWORK, settings, tmp_path, LATER)
+    assert (again.total("new"), again.total("changed")) == (0, 0)
+    assert media.read_bytes() == MEDIUM
+
+
 async def test_a_network_goes_in_once(settings: Settings, tmp_path: Path, connection: Any) -> None:
     first = await bring(NETWORK, settings, tmp_path)
     assert first.total("new") == 1 + 1 + 2 + 2 + 2 + 1  # tenant, deposit, creatives, stores, devices, campaign
