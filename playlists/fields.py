@@ -1,6 +1,5 @@
 """Reading an object that somebody sent, field by field: typed values, or every fault at once, one per field."""
 
-import math
 import unicodedata
 from collections.abc import Callable, Collection
 from typing import TypeVar, cast
@@ -126,7 +125,7 @@ def number(least: float, most: float) -> Read[float]:
     """A number from `least` to `most`."""
 
     def read(given: object) -> float:
-        if not isinstance(given, int | float) or isinstance(given, bool) or not math.isfinite(given):
+        if not isinstance(given, int | float) or isinstance(given, bool):
             raise ValueError("must be a number")
         if not least <= given <= most:
             raise ValueError(f"must be from {least:g} to {most:g}")
