@@ -197,10 +197,7 @@ async def list_tenants(tx: Tx, only: TenantId | None, after: UUID | None, limit:
 
 async def deposit(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> bool:
     """Put `amount` into a wallet under its `reference` (SPEC 5); False: no such tenant. Raises Faulty or Invalid."""
-    body = Body(given, ("amount", "reference"))
-    amount = body.need("amount", _deposited, 0)
-    reference = body.need("reference", text(1, 200), "")
-    body.done()
+    amount, reference = check_deposit(given)
     if not await tenant_exists(tx, tenant_id):
         return False
     try:
