@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +17,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from daemon.dev.embedded import FAST_AND_LOSSY, embedded_kafka, embedded_postgres
+from daemon.dev.embedded import embedded_kafka, embedded_postgres
 from daemon.dev.mailbox import Mailbox, mailbox
 from playlists.queries import Tx
 from tests.whole import checks
@@ -38,11 +40,16 @@ class Postgres:
     _life: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> None:
-        running = embedded_postgres(self.folder, self.port, FAST_AND_LOSSY)
+        running = embedded_postgres(self.folder, self.port)  # with all that makes it safe
         self.url = await self._life.enter_async_context(running)
 
     async def stop(self) -> None:
         await self._life.aclose()
+
+    async def crash(self) -> None:
+        pid = (self.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[0]
+        os.kill(int(pid), signal.SIGKILL)
+        await self.stop()
 
 
 @dataclass
@@ -135,7 +142,7 @@ async def test_all_that_it_needs_comes_late_goes_and_comes_back(
         during = await shop.book("starts while it is away", 6, 12)
         await until(lambda: is_planned(player, {before, during}), 5)
         await until(lambda: is_status(shop, before, "ACTIVE"), 5)
-        await stoppable.stop()
+        await stoppable.crash()
         await until(lambda: answers(session, daemon, 200, 503), 5)
         assert (await player.poll()).status == 304, "a screen is served whatever the database does"
         await asyncio.sleep(max(0, shop.network.campaigns[during]["starts"] + 0.5 - time.time()))
