@@ -125,7 +125,7 @@ def number(least: float, most: float) -> Read[float]:
     """A number from `least` to `most`."""
 
     def read(given: object) -> float:
-        if not isinstance(given, int | float) or isinstance(given, bool):
+        if not isinstance(given, int | float) or isinstance(given, bool) or given != given:  # noqa: PLR0124 - NaN
             raise ValueError("must be a number")
         if not least <= given <= most:
             raise ValueError(f"must be from {least:g} to {most:g}")
