@@ -19,6 +19,7 @@ log = structlog.get_logger("daemon.web.guard")
 
 EVERY: Final = 1.0  # seconds between looks
 AT_ONCE: Final = 1_000  # connections looked at before others have the loop
+THEIRS: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadError)  # failures of who sends
 SLOWEST: Final = 1024  # bytes a second that a long body must keep up on the whole
 
 
@@ -131,4 +132,4 @@ async def listening(runner: web.AppRunner, host: str, port: int, limits: Limits)
 
 def _ours(record: logging.LogRecord) -> bool:
     """Whether a failure may be ours: that a client sends what is no HTTP is told to it, not to the log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], THEIRS))
