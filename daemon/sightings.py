@@ -15,7 +15,7 @@ import structlog
 from daemon.announce import announce, report
 from daemon.clock import Clock
 from daemon.database import Connection, Database, DatabaseUnavailable
-from daemon.metrics import Metrics
+from daemon.metrics import Metrics, precreate
 from daemon.readiness import ready_due
 from devices.presence import Beat
 from devices.queries.fetches import record_fetches
@@ -116,7 +116,11 @@ async def run(
     threshold_percent: int,
     beat: Callable[[], None],
 ) -> None:
-    """Write what is gathered every second, sooner when somebody waits; runs until cancelled."""
+    """Write what is gathered every second, sooner when somebody waits; runs until cancelled.
+
+    What the server refuses is told and dropped: it came from devices, and none of them may end the daemon.
+    """
+    precreate(metrics.step_failures_total, ("sightings",))
     while True:
         beat()
         try:
@@ -128,6 +132,10 @@ async def run(
                     await _look_for_ready(sightings, database, connection, clock, metrics, threshold_percent)
         except DatabaseUnavailable as error:
             _refuse(sightings, error)
+            await asyncio.sleep(PAUSE)
+        except Exception:
+            metrics.step_failures_total.labels("sightings").inc()
+            log.exception("sightings not written")
             await asyncio.sleep(PAUSE)
         except asyncio.CancelledError:
             with anyio.move_on_after(LAST_WRITE, shield=True):
@@ -159,8 +167,9 @@ async def _write(sightings: Sightings, database: Database, connection: Connectio
             if serves:
                 await record_service(tx, now, LONGEST_GAP)
     except BaseException as error:
-        sightings.gathered.take_back(taken)
         failure = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("not written")
+        if failure is error or not isinstance(error, Exception):  # else it would be refused again
+            sightings.gathered.take_back(taken)
         _fail(waiting, failure)
         raise
     sightings.gathered.ready |= taken.ready
