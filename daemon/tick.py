@@ -83,14 +83,20 @@ async def tick(ground: Ground, steps: Sequence[Step], names: Collection[str] | N
 
 
 async def drain(changes: Sequence[Change], ground: Ground) -> None:
-    """Do each change to everything due, batch by batch."""
+    """Do each change to everything due, batch by batch. Raises Stuck when all that can be done is done."""
     committed: list[Transition] = []
+    stuck: Stuck | None = None
     try:
         for change in changes:
-            while await _batch(change, ground, committed) == ground.rules.batch:
-                pass
+            try:
+                while await _batch(change, ground, committed) == ground.rules.batch:
+                    pass
+            except Stuck as error:
+                stuck = error
     finally:
         _report(ground, committed)
+    if stuck:
+        raise stuck
 
 
 async def _batch(change: Change, ground: Ground, committed: list[Transition]) -> int:

@@ -10,6 +10,7 @@ import prometheus_client
 import pytest
 
 from daemon.campaigns import booking, lifecycle
+from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import micros
 from daemon.campaigns.queries import due
@@ -242,6 +243,18 @@ async def test_a_row_that_cannot_even_be_noted_stops_nobody(owner_connection: Tx
     assert (await ticking.at(START)).count("started") == 4
     assert not ticking.good
     assert ticking.failures("start") == 1
+
+
+async def test_what_cannot_be_missed_lets_others_start(owner_connection: Tx) -> None:
+    ticking = Ticking(owner_connection)
+    tenant_id, [good] = await booked(owner_connection, 1)
+    await owner_connection.execute("UPDATE tenants SET running_limit = 2")
+    bad = await world.submitted(owner_connection, tenant_id, name="Bad", start_at=zulu(NOW + HOUR))
+    await owner_connection.execute("UPDATE campaigns SET end_at = $2 WHERE id = $1", bad, NOW + 2 * HOUR)
+    await owner_connection.execute(SPOIL.format(when="true"))
+    assert "started" in await ticking.at(START)
+    assert not ticking.good
+    assert await column(owner_connection, good, "status") == "ACTIVE"
 
 
 async def test_a_failing_step_does_not_stop_the_next(connection: Tx, ticking: Ticking) -> None:
