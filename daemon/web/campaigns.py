@@ -1,6 +1,5 @@
 """Campaigns: booked, edited, submitted, decided, stopped and looked at."""
 
-import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -21,7 +20,6 @@ from playlists.fields import Body, identity
 from playlists.ids import CampaignId, DeviceId, TenantId
 from playlists.queries import Row
 
-_ETAG = re.compile(r'\s*"([^"]*)"\s*')
 _LONGEST_NOTE = 1000
 
 
@@ -198,11 +196,11 @@ async def _meant(call: Call) -> CampaignId:
 
 
 def _matches(header: str, version: str) -> bool:
-    """Whether one of the entity tags of an If-Match is the version's; weak ones are none (RFC 9110)."""
-    if header.strip() == "*":
-        return True
-    tags = (_ETAG.fullmatch(tag) for tag in header.split(","))
-    return any(tag is not None and tag[1] == version for tag in tags)
+    """Whether one of the entity tags of an If-Match is the version's; weak ones are none (RFC 9110).
+
+    A bare version counts as well: clients that read it from the body forget the quotes.
+    """
+    return any(tag.strip() in ("*", version, f'"{version}"') for tag in header.split(","))
 
 
 async def _seen(call: Call) -> Row:
