@@ -21,7 +21,6 @@ from daemon.campaigns.errors import (
     InvalidTransition,
     NameTaken,
     NotFound,
-    VersionMismatch,
 )
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
@@ -73,13 +72,12 @@ async def edit(
     now: datetime,
     caller: Caller,
     limits: BookingLimits,
-    if_version: int | None = None,
 ) -> list[Transition]:
     """Change fields of a DRAFT, or of a REJECTED campaign, which becomes a DRAFT by it; null clears (SPEC 3).
 
-    Raises Invalid, EditNotAllowed, NameTaken, NotFound, VersionMismatch.
+    Raises Invalid, EditNotAllowed, NameTaken, NotFound.
     """
-    row = await _locked(tx, campaign_id, caller, if_version)
+    row = await _locked(tx, campaign_id, caller)
     before = changes.state(row)
     allowed = EDITABLE.get(before.status)
     if allowed is None or not allowed.issuperset(set(patch) & FIELDS):
@@ -119,11 +117,9 @@ def _redrafted(before: Campaign, draft: Draft) -> Campaign:
     )
 
 
-async def delete(
-    tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
-    """Take a DRAFT out of every list. Raises InvalidTransition, NotFound, VersionMismatch."""
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+async def delete(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
+    """Take a DRAFT out of every list. Raises InvalidTransition, NotFound."""
+    before = changes.state(await _locked(tx, campaign_id, caller))
     _next(before, TransitionType.DELETED, "delete", "DRAFT")
     entry = _entry(TransitionType.DELETED, caller)
     return [await changes.save(tx, before, replace(before, deleted_at=now), entry, now)]
@@ -135,14 +131,13 @@ async def submit(
     now: datetime,
     caller: Caller,
     limits: BookingLimits,
-    if_version: int | None = None,
 ) -> list[Transition]:
     """Book a DRAFT for good: everything checked, the whole budget held (SPEC 3).
 
     It becomes SCHEDULED, or PENDING_APPROVAL where a creative is flagged or the budget over the tenant's limit.
-    Raises Invalid, InsufficientFunds, RunningLimit, NoEligibleDevices, InvalidTransition, NotFound, VersionMismatch.
+    Raises Invalid, InsufficientFunds, RunningLimit, NoEligibleDevices, InvalidTransition, NotFound.
     """
-    row = await _locked(tx, campaign_id, caller, if_version)
+    row = await _locked(tx, campaign_id, caller)
     before = changes.state(row)
     _next(before, TransitionType.SCHEDULED, "submit", "DRAFT")
     checked = await submission.checked(tx, before, await submission.stored_draft(tx, row), now, limits)
@@ -165,14 +160,12 @@ async def submit(
     return [transition]
 
 
-async def approve(
-    tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
+async def approve(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
     """Let a campaign that awaits approval be scheduled; past its start, the next tick starts it at once.
 
-    Raises InvalidTransition (also once its window is over), NotFound, VersionMismatch.
+    Raises InvalidTransition (also once its window is over), NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     status = _next(before, TransitionType.APPROVED, "approve", "PENDING_APPROVAL")
     if before.end_at is not None and before.end_at <= now:
         raise InvalidTransition("Campaign's end is past; it can only be rejected or withdrawn")
@@ -180,14 +173,12 @@ async def approve(
     return [await changes.save(tx, before, after, _entry(TransitionType.APPROVED, caller, reason=caller.reason), now)]
 
 
-async def reject(
-    tx: Tx, campaign_id: CampaignId, note: str, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
+async def reject(tx: Tx, campaign_id: CampaignId, note: str, now: datetime, caller: Caller) -> list[Transition]:
     """Send a campaign that awaits approval back with a note; its hold is released and closed.
 
-    Raises Invalid, InvalidTransition, NotFound, VersionMismatch.
+    Raises Invalid, InvalidTransition, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     status = _next(before, TransitionType.REJECTED, "reject", "PENDING_APPROVAL")
     if not drafts.note(note).strip():
         raise Invalid([("note", "is required")])
@@ -201,14 +192,13 @@ async def cancel(
     now: datetime,
     caller: Caller,
     limits: BookingLimits,
-    if_version: int | None = None,
 ) -> list[Transition]:
     """End a campaign for good; what awaits approval is withdrawn by it (SPEC 3).
 
     It leaves the playlists and is settled `settle_after` later, or at once if it was never distributed.
-    Raises InvalidTransition, NotFound, VersionMismatch.
+    Raises InvalidTransition, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     needs = "PENDING_APPROVAL, SCHEDULED, ACTIVE or PAUSED"
     status = _next(before, TransitionType.CANCELLED, "cancel", needs)
     entry = _entry(TransitionType.CANCELLED, caller, caller.reason, drafts.note(note) or None)
@@ -249,14 +239,12 @@ async def _close(tx: Tx, before: Campaign, status: Status, entry: Entry, now: da
     return transition
 
 
-async def execute(
-    tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
+async def execute(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
     """Start a SCHEDULED campaign now: its `start_at` becomes now, all other rules hold (SPEC 3).
 
-    Raises InvalidTransition (also once its window is over), RunningLimit, NotFound, VersionMismatch.
+    Raises InvalidTransition (also once its window is over), RunningLimit, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     _next(before, TransitionType.STARTED, "execute", "SCHEDULED")
     assert before.start_at is not None  # noqa: S101 - the database keeps what is scheduled whole
     assert before.end_at is not None  # noqa: S101 - as above
@@ -267,14 +255,12 @@ async def execute(
     return await lifecycle.start_now(tx, before, now, caller.reason, caller.actor, caller.correlation_id)
 
 
-async def pause(
-    tx: Tx, campaign_id: CampaignId, note: str | None, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
+async def pause(tx: Tx, campaign_id: CampaignId, note: str | None, now: datetime, caller: Caller) -> list[Transition]:
     """Take an ACTIVE campaign from the screens; on a PAUSED one, add the person's cause to those that stand.
 
-    Raises InvalidTransition (also when the person's cause stands already), NotFound, VersionMismatch.
+    Raises InvalidTransition (also when the person's cause stands already), NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     status = _next(before, TransitionType.PAUSED, "pause", "ACTIVE or PAUSED")
     if caller.reason in before.pause_causes:
         raise InvalidTransition(f"Campaign is PAUSED by {caller.reason} already")
@@ -293,15 +279,12 @@ async def pause(
     return [transition]
 
 
-async def resume(
-    tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
+async def resume(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
     """End what persons paused; an operator's pause needs an operator (SPEC 3).
 
-    Raises InvalidTransition after the end, by the wrong role and while a cause of the system stands; NotFound,
-    VersionMismatch.
+    Raises InvalidTransition after the end, by the wrong role and while a cause of the system stands; NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     status = _next(before, TransitionType.RESUMED, "resume", "PAUSED")
     _before_its_end(before, now)
     systems = [cause for cause in before.pause_causes if cause not in PERSONAL]
@@ -320,14 +303,12 @@ async def _resume(tx: Tx, before: Campaign, status: Status, entry: Entry, now: d
     return transition
 
 
-async def topup(
-    tx: Tx, campaign_id: CampaignId, amount_micros: int, now: datetime, caller: Caller, if_version: int | None = None
-) -> list[Transition]:
+async def topup(tx: Tx, campaign_id: CampaignId, amount_micros: int, now: datetime, caller: Caller) -> list[Transition]:
     """Add to a campaign's budget with a further hold; it ends BUDGET_EXHAUSTED (SPEC 3).
 
-    `draft.topup` reads the amount. Raises InsufficientFunds, InvalidTransition, NotFound, VersionMismatch.
+    `draft.topup` reads the amount. Raises InsufficientFunds, InvalidTransition, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller, if_version))
+    before = changes.state(await _locked(tx, campaign_id, caller))
     _next(before, TransitionType.BUDGET_INCREASED, "topup", "SCHEDULED, ACTIVE or PAUSED")
     _before_its_end(before, now)
     assert before.budget_micros is not None  # noqa: S101 - the database keeps what is scheduled whole
@@ -351,12 +332,10 @@ async def topup(
     return [transition, await _resume(tx, raised, Status.ACTIVE, entry, now)]
 
 
-async def _locked(tx: Tx, campaign_id: CampaignId, caller: Caller, if_version: int | None) -> Row:
+async def _locked(tx: Tx, campaign_id: CampaignId, caller: Caller) -> Row:
     row = await changes.lock(tx, campaign_id, caller.tenant_id)
     if row is None:
         raise NotFound("Campaign")
-    if if_version is not None and row["version"] != if_version:
-        raise VersionMismatch(if_version, row["version"])
     return row
 
 

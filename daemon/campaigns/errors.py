@@ -68,12 +68,3 @@ class RunningLimit(Refused):
 
 class NoEligibleDevices(Refused):
     """No device that the campaign may play on, or too many."""
-
-
-class VersionMismatch(Refused):
-    """The campaign has changed since the caller read it."""
-
-    def __init__(self, expected: int, actual: int) -> None:
-        super().__init__(f"Campaign is at version {actual}, not {expected}")
-        self.expected = expected
-        self.actual = actual

@@ -107,7 +107,6 @@ REFUSALS: Final[Mapping[type[Exception], str]] = {
     refusals.NameTaken: "name-taken",
     refusals.RunningLimit: "running-limit",
     refusals.NoEligibleDevices: "no-eligible-devices",
-    refusals.VersionMismatch: "version-mismatch",
 }
 
 
