@@ -53,7 +53,7 @@ async def hold_creatives(tx: Tx, ids: Iterable[CreativeId]) -> dict[CreativeId, 
     """As `creative_rows`, and none of them changes before this transaction ends.
 
     Who writes `targets.block_keys` from keywords reads them so: else a change of keywords in between is lost.
-    Lock order: campaigns, tenants, creatives, targets.
+    Lock order: campaigns, creatives, targets, tenants.
     """
     return {row["id"]: row for row in await tx.fetch(HOLD_CREATIVES, list(ids))}
 
