@@ -32,6 +32,7 @@ LEFT JOIN tenants n ON n.id = c.tenant_id ORDER BY c.id
 _CAMPAIGNS = """
 SELECT n.name AS tenant, c.name FROM campaigns c JOIN tenants n ON n.id = c.tenant_id WHERE c.deleted_at IS NULL
 """
+_LOCK_TENANTS = "SELECT FROM tenants WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 _PAID = "SELECT EXISTS (SELECT FROM ledger WHERE tenant_id = $1 AND kind = 'deposit' AND reference = $2)"
 
 
@@ -139,6 +140,9 @@ class Import:
             self._count("tenants", "changed" if patch else "unchanged")
 
     async def _deposits(self, network: Network) -> None:
+        owners = [self.have.tenants[entry.fields.name] for entry in network.tenants]
+        owners += [self.have.tenants[entry.tenant] for entry in network.campaigns]
+        await self.tx.execute(_LOCK_TENANTS, owners)  # in the order in which all lock them
         for entry in network.tenants:
             tenant_id = self.have.tenants[entry.fields.name]
             for deposit in entry.deposits:
