@@ -148,8 +148,8 @@ def read(given: object, folder: Path, known: Known, rules: Rules) -> tuple[Netwo
     return reader.network, reader.faults
 
 
-def placeholder(kind: str, key: object) -> UUID:
-    """An id that stands for a name while a body is checked; no object has it."""
+def name_id(kind: str, key: object) -> UUID:
+    """The id that a name has while a body is checked; no object has it."""
     return uuid5(NAMESPACE_OID, f"{kind} {key}")
 
 
@@ -250,8 +250,8 @@ class _Reader:
 
     def device(self, place: str, given: Json) -> None:
         code = str(given.get("store"))
-        stand_in = {"store_id": StoreId(placeholder("store", code))}
-        fields = device.check({**_without(given, "store"), **stand_in})
+        somewhere = {"store_id": StoreId(name_id("store", code))}
+        fields = device.check({**_without(given, "store"), **somewhere})
         if code not in self._names["store"]:
             raise Faulty([("store", f"no store has the code {code}")])
         self._once("device", Key(code, fields.name), "name")
@@ -264,7 +264,7 @@ class _Reader:
         submit = head.take("submit", boolean, False)
         head.done()
         body = _without(given, "tenant", "submit")
-        _, errors = draft.new(with_ids(body, tenant, self._placeholder), self._tenants[tenant], self._rules.booking)
+        _, errors = draft.new(with_ids(body, tenant, self._id_if_known), self._tenants[tenant], self._rules.booking)
         if errors:
             raise Faulty(errors.items())
         self._once("campaign", Key(tenant, body["name"]), "name")
@@ -292,10 +292,10 @@ class _Reader:
             raise ValueError(f"no tenant is named {given}")
         return str(given)
 
-    def _placeholder(self, kind: str, key: object) -> UUID:
+    def _id_if_known(self, kind: str, key: object) -> UUID:
         if key not in self._names[kind]:
             raise ValueError(f"no {kind} is named {'/'.join(map(str, key)) if isinstance(key, Key) else key}")
-        return placeholder(kind, key)
+        return name_id(kind, key)
 
     def _once(self, kind: str, key: object, name: str) -> None:
         if (kind, key) in self._taken:

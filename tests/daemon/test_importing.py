@@ -148,7 +148,7 @@ async def test_a_fault_is_told_with_its_place(
 async def test_every_fault_is_told_at_once(settings: Settings, tmp_path: Path) -> None:
     network = deepcopy(NETWORK)
     network["stores"][0]["timezone"] = network["stores"][1]["timezone"] = "Nowhere"
-    network["tenants"][0]["currency"] = "XXX"
+    network["tenants"][0]["currency"] = "CHF"
     with pytest.raises(NotImported) as refused:
         await bring(network, settings, tmp_path)
     places = {fault.place for fault in refused.value.faults}
