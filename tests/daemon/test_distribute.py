@@ -87,9 +87,11 @@ async def test_it_is_due_from_when_somebody_let_it(connection: Tx) -> None:
 
 async def test_a_failed_transition_waits_for_its_retry(connection: Tx) -> None:
     campaign = await scheduled(connection)
-    await connection.execute("UPDATE campaigns SET retry_at = $2 WHERE id = $1", campaign, NOW + HOUR)
+    await connection.execute("UPDATE campaigns SET attempts = 2, retry_at = $2 WHERE id = $1", campaign, NOW + HOUR)
     assert await distribute_due(connection, NOW) == []
     assert len(await distribute_due(connection, NOW + HOUR)) == 1
+    # what follows has all its attempts
+    assert await connection.fetchval("SELECT (attempts, retry_at) FROM campaigns WHERE id = $1", campaign) == (0, None)
 
 
 async def test_the_due_are_found_by_their_index(connection: Tx) -> None:

@@ -33,7 +33,7 @@ async def lock_to_distribute(tx: Tx, now: datetime, lead: timedelta, ids: Sequen
 
 
 NOTE_DISTRIBUTED = """
-UPDATE campaigns c SET distributed_at = $2, total_recipients = n.recipients
+UPDATE campaigns c SET distributed_at = $2, total_recipients = n.recipients, attempts = 0, retry_at = NULL
 FROM unnest($1::uuid[], $3::integer[]) AS n (id, recipients)
 WHERE c.id = n.id AND c.id = ANY($1::uuid[])"""
 
