@@ -1,5 +1,6 @@
 """The command line: `signaged COMMAND`; every failure ends with an exit code that a script can branch on (SPEC 12)."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -64,7 +65,12 @@ def execute(arguments: Sequence[str]) -> int:
 
     logs.configure("warning")  # news would mix with what a command prints; `run` has its own level
     try:
-        return app(arguments, exit_on_error=False, print_error=False) or OK
+        code = app(arguments, exit_on_error=False, print_error=False) or OK
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `signaged ... | head`: who read has seen enough; Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except (CycloptsError, UsageError) as error:
         return _failed(USAGE, f"{error}\nTry: signaged --help")
     except KeyboardInterrupt:

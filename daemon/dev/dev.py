@@ -24,7 +24,7 @@ from daemon import tenants
 from daemon.clock import DatabaseClock
 from daemon.database import Database
 from daemon.dev import account, director, sample
-from daemon.dev.account import Console
+from daemon.dev.account import Console, ReaderGone
 from daemon.dev.embedded import child, embedded_kafka, embedded_postgres, tail
 from daemon.dev.mailbox import Mailbox, mailbox
 from daemon.importing.command import NotImported, import_file
@@ -174,7 +174,7 @@ async def _sample_network(state: Path, settings: Settings, database: Database, n
     """Draw the sample's media and import it; in later runs that finds nothing to do."""
     file = state / "network.json"
     if not file.exists():
-        drawn = await asyncio.to_thread(sample.media, state / "sample", lambda text: console.line(f"  {text}"))
+        drawn = await _drawn(state / "sample", console)
         file.write_text(json.dumps(sample.network(drawn, now), ensure_ascii=False, indent=1), encoding="utf-8")
     async with database.transaction() as tx:
         is_there = await tx.fetchval("SELECT count(*) FROM stores") >= sample.STORES
@@ -189,6 +189,21 @@ async def _sample_network(state: Path, settings: Settings, database: Database, n
         console.line(f"  left as it is: {refused}")
         return
     console.line(f"  {outcome.total('new')} objects imported from {file}")
+
+
+async def _drawn(folder: Path, console: Console) -> dict[str, sample.Json]:
+    """The sample's media; a thread cannot be cancelled, but ours looks between two whether it is still wanted."""
+    wanted = True
+
+    def told(text: str) -> None:
+        if not wanted:
+            raise ReaderGone
+        console.line(f"  {text}")
+
+    try:
+        return await asyncio.to_thread(sample.media, folder, told)
+    finally:
+        wanted = False
 
 
 @contextlib.asynccontextmanager

@@ -54,6 +54,12 @@ def serving(
 ) -> Handler:
     """The handler of media, for devices' tokens and for the API's own (SPEC 7)."""
     mimes: dict[Sha256, str] = {house.SHIPPED.sha256: house.SHIPPED.mime}
+    lost: set[Sha256] = set()
+
+    def lose(sha256: Sha256) -> None:
+        if sha256 not in lost:  # every screen asks again and again
+            lost.add(sha256)
+            log.error("media not in folder", sha256=sha256, folder=str(folder.folder))
 
     async def serve(request: web.Request) -> web.StreamResponse:
         began = time.perf_counter()
@@ -62,7 +68,12 @@ def serving(
         if not _HEX.fullmatch(sha256):
             raise not_found("Media")
         mime = await _mime(database, sha256, caller, mimes)
-        handle = await asyncio.to_thread(_open, folder, sha256)
+        try:
+            handle = await asyncio.to_thread(_open, folder, sha256)
+        except FileNotFoundError as error:
+            if device_id and sha256 in mimes:  # it was stored: has every instance the same folder?
+                lose(sha256)
+            raise not_found("Media") from error
         try:
             file = File(sha256, handle, os.fstat(handle).st_size, mime)
             response = await _send(request, file, device_id, deliveries, clock.now())
@@ -111,10 +122,7 @@ async def _registered(tx: Tx, sha256: Sha256, caller: auth.Caller | None) -> str
 
 def _open(folder: MediaFolder, sha256: Sha256) -> int:
     path = house.FILE if sha256 == house.SHIPPED.sha256 else folder.path(sha256)
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError as error:
-        raise not_found("Media") from error
+    return os.open(path, os.O_RDONLY)
 
 
 async def _send(

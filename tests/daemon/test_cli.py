@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,6 +84,12 @@ def test_dev_says_which_folder_it_cannot_use(typed: Callable[..., Ended]) -> Non
     ended = typed("dev", "--state", "/proc/signaged")
     assert (ended.code, ended.out) == (69, "")
     assert ended.err.startswith("signaged: /proc/signaged cannot be made: ")
+
+
+def test_reader_that_has_seen_enough_is_no_fault() -> None:
+    command = f"{sys.executable} -m daemon config show --config {SHIPPED} | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["/bin/bash", "-c", command], capture_output=True, cwd=ROOT, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 async def test_tenant_goes_with_advertisers_alone() -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import brotli
 import pytest
+from structlog.testing import capture_logs
 
 from daemon.web.polls import coding_for, come_back, matches
 from devices import enrolment
@@ -325,6 +326,14 @@ async def test_media_is_immutable_conditional_and_for_those_who_may(served: Inst
     assert (await served.call("GET", path, stranger))[0] == 404
     assert (await served.call("GET", f"/media/{'0' * 64}", scene.token))[0] == 404
     assert (await served.call("GET", "/media/..%2f..%2fetc", scene.token))[0] == 404
+
+
+async def test_media_that_another_instance_has_elsewhere_is_told_once(served: Instance, scene: Scene, api: Api) -> None:
+    api.platform.media.path(scene.sha256).unlink()  # type: ignore[arg-type]
+    with capture_logs() as told:
+        for _ in range(2):
+            assert (await served.call("GET", f"/media/{scene.sha256}", scene.token))[0] == 404
+    assert [line["sha256"] for line in told if line["event"] == "media not in folder"] == [scene.sha256]
 
 
 def test_headers_of_clients_are_read_as_they_mean() -> None:
