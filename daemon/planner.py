@@ -187,15 +187,16 @@ class Recounts:
         self._all |= step.network
 
     async def portion(self, tx: Tx) -> int:
-        """Recount some campaigns; how many."""
+        """Recount some campaigns; how many it could: those that others hold wait for the next time."""
         if self._all:
             self._some, self._all = set(await seats.open_campaigns(tx)), False
         portion = sorted(self._some)[:RECOUNT_A_PORTION]
-        if portion:
-            held = await seats.recount(tx, portion)
-            self._some.difference_update(portion)
-            self._some.update(held)
-        return len(portion)
+        if not portion:
+            return 0
+        held = await seats.recount(tx, portion)
+        self._some.difference_update(portion)
+        self._some.update(held)
+        return len(portion) - len(held)
 
 
 async def run(

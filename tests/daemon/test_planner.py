@@ -368,6 +368,18 @@ async def eventually(tx: Tx, question: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_count_that_must_wait_is_no_work(connection: Tx, owner_connection: Tx) -> None:
+    owner = await world.tenant(connection, NOW)
+    await world.device(connection, await world.store(connection, NOW), NOW)
+    campaign = await world.campaign(connection, owner, NOW, creatives=[await world.creative(connection, owner, NOW)])
+    recounts = planner.Recounts()
+    async with owner_connection.transaction():
+        await owner_connection.execute("SELECT FROM campaigns WHERE id = $1 FOR UPDATE", campaign)
+        assert await recounts.portion(connection) == 0, "else the loop would ask again and again without a pause"
+    assert [await recounts.portion(connection) for _ in range(2)] == [1, 0]
+    assert await connection.fetchval("SELECT total_recipients FROM campaigns") == 1
+
+
 async def test_the_settings_say_how_far_playlists_reach(connection: Tx, metrics: Metrics) -> None:
     await world.device(connection, await world.store(connection, NOW), NOW)
     await mark_network(connection, NOW)
