@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -62,6 +63,7 @@ def told(event: dict[str, Any]) -> tuple[str, str]:
 
 async def follow(bootstrap: str, topic: str, hear: Callable[[dict[str, Any]], None]) -> None:
     """Give every campaign event of the topic, first to last and on, to `hear`, until cancelled."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of a topic just made it complains, and mends it itself
     while True:
         consumer = AIOKafkaConsumer(
             topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", metadata_max_age_ms=2000

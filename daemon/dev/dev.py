@@ -239,6 +239,22 @@ async def _until_ready(settings: Settings, daemon: anyio.abc.Process, log: IO[by
     raise DevError(f"the daemon did not become ready{tail(log)}")
 
 
+async def _until_kafka(settings: Settings, console: Console) -> None:
+    """Wait until the daemon has Kafka and its topics there: to ask for one before would make it, in Kafka's own way."""
+    told = None
+    async with aiohttp.ClientSession() as session:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"http://{settings.ops.listen}/readyz") as reply:
+                    state = (await reply.json())["components"]["kafka"]
+                if state == "up":
+                    return
+                if state == "down" != told:
+                    console.line(f"no events yet: Kafka at {settings.kafka.bootstrap_servers} does not answer")
+                    told = state
+            await asyncio.sleep(0.2)
+
+
 def _greet(console: Console, settings: Settings, own_database: bool, token: str, state: Path) -> None:
     url, ops = _url(settings), f"http://{settings.ops.listen}"
     console.line()
@@ -275,10 +291,14 @@ async def _watch(
             sent["mails"] = len(servers.mailbox.messages)
         console.say(at, *account.told(event))
 
+    async def follow() -> None:
+        await _until_kafka(settings, console)
+        await account.follow(settings.kafka.bootstrap_servers, settings.kafka.topic, hear)
+
     async with asyncio.TaskGroup() as group:
         for process, log in children:
             group.create_task(_alarm(process, log))
-        group.create_task(account.follow(settings.kafka.bootstrap_servers, settings.kafka.topic, hear))
+        group.create_task(follow())
         fleet_log = children[1][1]
         group.create_task(account.summarise(ask, sent, lambda: _last_line(fleet_log), clock.now, console))
         group.create_task(director.direct(ask, clock.now, lambda text: console.say(clock.now(), "refused", text)))
