@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from daemon.commands.options import ConfigFile, Json, UsageError, as_json, settings_of
+
+PORT = Number(gte=0, lte=65535)
+COUNT = Number(gte=0)
 
 
 async def dev(
@@ -16,9 +20,9 @@ async def dev(
     database_url: Annotated[str | None, Parameter(help="A PostgreSQL 18 of yours, by its owner's URL.")] = None,
     kafka: Annotated[str | None, Parameter(help="A Kafka of yours: host:port, or several with commas.")] = None,
     smtp: Annotated[str | None, Parameter(help="A mail server of yours: smtp://host:port.")] = None,
-    screens: Annotated[int, Parameter(help="How many screens to simulate.")] = 300,
-    port: Annotated[int, Parameter(help="The API's port, if it is free.")] = 8080,
-    ops_port: Annotated[int, Parameter(help="The port of probes and metrics, if it is free.")] = 9464,
+    screens: Annotated[int, Parameter(help="How many screens to simulate.", validator=COUNT)] = 300,
+    port: Annotated[int, Parameter(help="The API's port, if it is free.", validator=PORT)] = 8080,
+    ops_port: Annotated[int, Parameter(help="The port of probes and metrics, if it is free.", validator=PORT)] = 9464,
     config: ConfigFile = None,
 ) -> int:
     """Run everything here: PostgreSQL, Kafka, a mail sink, the daemon, simulated screens, and campaigns to watch.
@@ -49,7 +53,7 @@ async def fleet(
     *,
     token_file: Annotated[Path | None, Parameter(help="A file with an operator's token, to make codes with.")] = None,
     token: Annotated[str | None, Parameter(help="The token itself; `ps` shows it to everybody.")] = None,
-    screens: Annotated[int, Parameter(help="How many of the network's devices to play.")] = 100,
+    screens: Annotated[int, Parameter(help="How many of the network's devices to play.", validator=COUNT)] = 100,
     url: Annotated[str | None, Parameter(help="The daemon's API [default: where the settings say it is].")] = None,
     state: Annotated[Path, Parameter(help="Where the screens' tokens are kept.")] = Path("fleet.json"),
     config: ConfigFile = None,

@@ -69,6 +69,8 @@ def test_every_command_explains_itself_and_takes_config(command: str, typed: Cal
         "instant 2026-01-01T00:00 Europe/Berlln",
         "instant 2026-01-01T00:00Z Europe/Berlin",
         "fleet",
+        "dev --port 99999",
+        "dev --screens -5",
         "fleet --token x --token-file y",
         "fleet --token-file /none/such",
     ],
