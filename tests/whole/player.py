@@ -86,14 +86,15 @@ class Player:
         self.session, self.urls, self.device_id = session, urls, device_id
         self.phase = zlib.crc32(device_id.encode())  # as unlike others' as it is the same in every run
         self.token = ""
-        self.offset = 0.0  # the server's clock minus ours, in seconds
+        self.offset = 0.0  # the server's clock minus ours, in seconds, and how much more it may be
+        self.doubt = 0.0
         self.held: Body | None = None
         self.have: set[str] = set()
         self.acked = ""
         self.plan: dict[float, tuple[str, Shown]] = {}  # the coming slots, and the playlist that has them
         self.pending: list[Json] = []
         self.reported: dict[str, Json] = {}
-        self.verdicts: dict[str, tuple[Json, float]] = {}  # and when they were heard
+        self.verdicts: dict[str, tuple[Json, float]] = {}  # and when at the latest they were heard
 
     @property
     def body(self) -> Body:
@@ -119,10 +120,11 @@ class Player:
         raise AssertionError(f"{method} {path}: no daemon answered")
 
     async def activate(self, code: str) -> None:
+        asked = time.time()
         reply = (await self.call("POST", "/v1/devices/activate", {"code": code})).json()
         assert reply["device_id"] == self.device_id
         self.token = reply["token"]
-        self.offset = instant(reply["server_time"]) - time.time()
+        self.set_clock(reply, asked)
 
     async def poll(self) -> Reply:
         reply = await self.call("GET", f"/v1/devices/{self.device_id}/playlist", known=self.held)
@@ -158,9 +160,14 @@ class Player:
         told = {"device_time": rfc3339(self.now()), "screen": "on"} | (
             {"digest": self.held.digest} if self.held else {}
         )
+        asked = time.time()
         reply = (await self.call("POST", f"/v1/devices/{self.device_id}/heartbeat", told)).json()
-        self.offset = instant(reply["server_time"]) - time.time()
+        self.set_clock(reply, asked)
         return reply
+
+    def set_clock(self, reply: Json, asked: float) -> None:
+        self.offset = instant(reply["server_time"]) - time.time()
+        self.doubt = time.time() - asked
 
     def foresee(self) -> None:
         """Plan the next minute by the playlist held now: what has begun goes on by the one held then."""
@@ -196,7 +203,7 @@ class Player:
         for play, result in zip(batch, reply["results"], strict=True):
             self.reported[play["play_id"]] = play
             # `duplicate` where a batch was sent again because its first answer was lost
-            self.verdicts[play["play_id"]] = result, self.now()
+            self.verdicts[play["play_id"]] = result, self.now() + self.doubt
 
     async def live(self, until: asyncio.Event, *, every: float = 2.0) -> None:
         """Do all that a screen does, until told to stop."""

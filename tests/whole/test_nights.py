@@ -24,7 +24,11 @@ from tests.whole.player import Player, instant, rfc3339
 
 Json = dict[str, Any]
 FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketime.so.1")
-EVENING = 22.0  # seconds at least from the start of PostgreSQL to the change of the clock
+EVENINGS = (
+    28.0,
+    56.0,
+    112.0,
+)  # seconds from the start of PostgreSQL to the change of the clock: a slow machine gets more
 SLOT, SPOT = 10, 5  # seconds
 SETTLE_AFTER = 3.0
 FUNDED = "5000.00"
@@ -165,16 +169,27 @@ NIGHTS = [
 
 @pytest.mark.skipif(not FAKETIME.exists(), reason=f"{FAKETIME} is missing: apt-get install libfaketime")
 async def test_nights_on_which_clocks_change(tmp_path: Path) -> None:
-    began = time.monotonic()
-    folders = [tmp_path / f"night-{number}" for number in range(len(NIGHTS))]
+    for evening in EVENINGS:
+        if await lived_in_time(tmp_path / str(evening), evening):
+            return
+    pytest.fail("this machine is too slow to be ready before the clocks change")
+
+
+async def lived_in_time(folder: Path, evening: float) -> bool:
+    """Live through all nights at once; false when the evening was too short to book everything."""
+    folders = [folder / f"night-{number}" for number in range(len(NIGHTS))]
     async with asyncio.TaskGroup() as group:
-        for folder in folders:
-            folder.mkdir()
-            group.create_task(initialised(folder))
-    evening = EVENING + 3 * (time.monotonic() - began)  # a slow machine gets a longer one
-    async with asyncio.TaskGroup() as group:
-        for night, folder in zip(NIGHTS, folders, strict=True):
-            group.create_task(lived(night, folder, evening))
+        for each in folders:
+            each.mkdir(parents=True)
+            group.create_task(initialised(each))
+    in_time = True
+    try:
+        async with asyncio.TaskGroup() as group:
+            for night, each in zip(NIGHTS, folders, strict=True):
+                group.create_task(lived(night, each, evening))
+    except* TooSlow:
+        in_time = False
+    return in_time
 
 
 async def initialised(folder: Path) -> None:
@@ -195,7 +210,7 @@ async def lived(night: Night, folder: Path, evening: float) -> None:
             proved = await asyncio.to_thread(signaged, daemon.config, "verify")
             assert proved.returncode == 0, proved.stdout + proved.stderr
             assert await daemon.stop() == 0, daemon.last_words()
-    except BaseException as error:
+    except Exception as error:
         error.add_note(f"on the night of {night.zone}, {night.at}")
         raise
 
@@ -224,6 +239,10 @@ async def world(
         daemon.start()
         await daemon.ready(session, evening)
         yield daemon, session, box, ahead
+
+
+class TooSlow(Exception):
+    """The clocks would change before all is booked."""
 
 
 class There:
@@ -258,7 +277,8 @@ class There:
         for name, booking in {**self.night.bookings, "control": control, "through": through}.items():
             await self.book(name, booking, creative)
         await self.refuse_inverted(creative)
-        assert self.now() < self.night.instant - 15, "this machine was too slow to prove anything"
+        if self.now() > self.night.instant - 15:
+            raise TooSlow
 
     async def book(self, name: str, booking: Booking, creative: str) -> None:
         begins, ends = self.night.instant + booking.begins, self.night.instant + booking.ends
