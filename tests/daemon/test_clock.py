@@ -38,7 +38,7 @@ def test_clock_is_never_ahead_and_as_good_as_its_quickest_recent_reply(delays: l
         now += there + back + 1
     behind = error_of(clock)
     quickest = min(back for _, back in delays[-8:])
-    assert timedelta(microseconds=-5) <= behind <= timedelta(seconds=quickest + 0.1)
+    assert timedelta(microseconds=-20) <= behind <= timedelta(seconds=quickest + 0.1)  # but for rounding
     assert clock.jumped is None
 
 
