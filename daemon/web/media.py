@@ -145,7 +145,10 @@ async def _send(
     response = web.StreamResponse(status=200 if span is None else 206, headers=headers)
     span = range(file.size) if span is None else span
     response.content_length = len(span)
-    await response.prepare(request)
+    try:
+        await response.prepare(request)
+    except ConnectionError:
+        return response  # nobody waits any more: no failure of ours
     if request.method == hdrs.METH_HEAD or request.transport is None:
         return response
     link = request.transport

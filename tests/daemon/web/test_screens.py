@@ -328,6 +328,20 @@ async def test_media_is_immutable_conditional_and_for_those_who_may(served: Inst
     assert (await served.call("GET", "/media/..%2f..%2fetc", scene.token))[0] == 404
 
 
+async def test_who_leaves_before_the_media_begins_is_no_failure(served: Instance, scene: Scene) -> None:
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    asked = f"GET /media/{scene.sha256} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {scene.token}\r\n\r\n".encode()
+    with capture_logs() as told:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(asked)
+            await asyncio.sleep(0)
+            writer.transport.abort()
+        await asyncio.sleep(0.3)
+        assert (await served.call("GET", f"/media/{scene.sha256}", scene.token))[0] == 200
+    assert [line["event"] for line in told if line["log_level"] == "error"] == []
+
+
 async def test_media_that_another_instance_has_elsewhere_is_told_once(served: Instance, scene: Scene, api: Api) -> None:
     api.platform.media.path(scene.sha256).unlink()  # type: ignore[arg-type]
     with capture_logs() as told:
