@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from devices import enrolment
-from devices.queries import enrolment as statements
 from devices.device import DeviceFields
 from devices.enrolment import CodeRefused, redeem, token_digest, use_first
+from devices.queries import enrolment as statements
 from devices.queries.devices import create_device, device_row, patch_device
 from devices.queries.stores import create_store, list_stores, patch_store, store_row
 from devices.store import StoreFields

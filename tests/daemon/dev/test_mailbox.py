@@ -24,7 +24,7 @@ async def test_keeps_a_mail_with_its_envelope_and_writes_it(tmp_path: Path) -> N
     assert received.sender == "signaged@example.com"
     assert received.recipients == ("hidden@example.com",)
     assert received.message["Subject"] == "Läuft: Frühlingsaktion"
-    assert received.message.get_content() .splitlines() == ["Guten Tag – läuft."]
+    assert received.message.get_content().splitlines() == ["Guten Tag – läuft."]
     [path] = (tmp_path / "mails").glob("*.eml")
     assert BytesParser(policy=default).parsebytes(path.read_bytes())["Subject"] == mail["Subject"]
 
