@@ -26,7 +26,7 @@ RETRY = 0.5  # seconds until the database is asked again
 ROWS_AT_ONCE = 1_000  # taken in before others have the loop
 BODIES_AT_ONCE = 20
 LOAD_SECONDS = 60.0  # for a first reading of a million devices
-LET_GO_EVERY = timedelta(minutes=10)
+LET_GO_EVERY = timedelta(minutes=1)
 _NEVER: "array[int]" = array("q")
 
 
@@ -156,13 +156,16 @@ class Feed:
         finally:
             del self._asked[digest]
 
-    def let_go(self, now: datetime) -> None:
-        """Forget what is known of playlists that have ended."""
-        ended = [key for key, entry in self._shared.items() if entry.valid_until <= now]
-        for key in ended:
-            del self._shared[key]
-        current = {digest for digest, _ in self._shared}
-        self._changes = {digest: begins for digest, begins in self._changes.items() if digest in current}
+    async def let_go(self) -> None:
+        """Forget what is known of playlists that no screen is given any more."""
+        current: dict[tuple[Digest, int], ScreenEntry] = {}
+        for number, entry in enumerate(list(self.screens.values())):
+            current[entry.digest, entry.version] = entry
+            if number % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        self._shared = current
+        given = {digest for digest, _ in current}
+        self._changes = {digest: begins for digest, begins in self._changes.items() if digest in given}
 
 
 def _heard(fetch: "asyncio.Task[Bodies | None]") -> None:
@@ -205,7 +208,7 @@ async def _follow(feed: Feed, connection: Connection, clock: Clock, beat: Callab
         if first:
             gc.freeze()  # what was read stays: a full collection need not walk through a million entries
         if clock.now() >= let_go_at:
-            feed.let_go(clock.now())
+            await feed.let_go()
             let_go_at = clock.now() + LET_GO_EVERY
         try:
             async with asyncio.timeout(POLL):

@@ -123,11 +123,21 @@ async def test_it_knows_when_a_playlist_changes_next(connection: Tx, database: D
     assert feed.next_change_at(digest, closes) == opens
     assert feed.next_change_at(digest, NOW + 47 * HOUR) is None
     assert feed.next_change_at(Digest("0" * 64), NOW) is None
-    feed.let_go(NOW + 47 * HOUR)
-    assert feed.next_change_at(digest, NOW) == closes
-    feed.let_go(NOW + 48 * HOUR)
+
+
+async def test_it_forgets_playlists_that_no_screen_is_given_any_more(
+    connection: Tx, database: Database, device: DeviceId
+) -> None:
+    digest = await give_playlist(connection, device)
+    feed = Feed(database)
+    async with database.dedicated("feed") as own:
+        await feed.refresh(own)
+    await feed.let_go()
+    assert feed.next_change_at(digest, NOW) is not None
+    del feed.screens[device]  # as if it had been given another
+    await feed.let_go()
     assert feed.next_change_at(digest, NOW) is None
-    assert feed.screens[device].digest == digest
+    assert not feed._shared
 
 
 async def test_it_serves_what_it_has_while_the_database_is_away(
