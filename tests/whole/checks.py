@@ -211,11 +211,20 @@ def check_events(campaign: Json, log: Sequence[Json], events: Iterable[Event]) -
         assert instant(data["executed_at"]) == instant(row["executed_at"])
 
 
+def mails_owed(network: Network, cancelled: set[str]) -> set[tuple[str, str]]:
+    """Campaign and kind of the mails that there must be: of every start, and of every summary."""
+    summaries = {(one, "completed") for one in network.campaigns if one not in cancelled}
+    return summaries | {(one, "started") for one in network.campaigns}
+
+
+def mails_by_kind(mails: Iterable[Mail]) -> Counter[tuple[str, str]]:
+    """How often each campaign's mail of each kind came."""
+    return Counter((str(m.message["X-Signaged-Campaign"]), str(m.message["X-Signaged-Kind"])) for m in mails)
+
+
 def check_mails(mails: Sequence[Mail], network: Network, cancelled: set[str], *, kills: int) -> None:
     """The mails of a start and of a summary, each repeated at most as often as something was killed."""
-    kinds = Counter((mail.message["X-Signaged-Campaign"], mail.message["X-Signaged-Kind"]) for mail in mails)
-    expected = {(one, "started") for one in network.campaigns}
-    expected |= {(one, "completed") for one in network.campaigns if one not in cancelled}
+    kinds, expected = mails_by_kind(mails), mails_owed(network, cancelled)
     assert expected <= set(kinds), expected - set(kinds)
     assert not {(one, "completed") for one in cancelled} & set(kinds)
     repeats = sum(kinds[what] - 1 for what in expected)
