@@ -173,7 +173,7 @@ class SmtpSettings(Section):
 
     url: Annotated[str, _url("smtp", "smtps", "smtp+starttls")] = Field(default="smtp://127.0.0.1:25", repr=False)
     sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "signaged@localhost"
-    timeout: Duration = timedelta(seconds=20)
+    timeout: Duration = timedelta(seconds=10)
 
 
 class HttpSettings(Section):
