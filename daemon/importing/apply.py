@@ -12,7 +12,7 @@ from daemon.announce import announce
 from daemon.campaigns import booking
 from daemon.campaigns.booking import Caller
 from daemon.campaigns.errors import Invalid, Refused
-from daemon.importing.document import CreativeEntry, Fault, Key, Known, Network, Rules, with_ids
+from daemon.importing.document import CreativeEntry, Fault, Key, Known, Network, Rules, pointer, with_ids
 from daemon.media import MediaFolder
 from devices.device import check as check_device
 from devices.queries import devices, stores
@@ -64,14 +64,11 @@ class Present:
 
     def find(self, kind: str, key: object) -> UUID:
         """The id of a store, device or creative; raises ValueError when nothing has the name."""
-        found: dict[Any, UUID]
-        if kind == "creative":
-            found = {name: creative["id"] for name, creative in self.creatives.items()}
-        else:
-            found = dict(self.stores if kind == "store" else self.devices)
-        if key not in found:
+        kinds: dict[str, dict[Any, Any]] = {"store": self.stores, "device": self.devices, "creative": self.creatives}
+        if key not in kinds[kind]:
             raise ValueError(f"no {kind} is named {key}")
-        return found[key]
+        found = kinds[kind][key]
+        return UUID(str(found["id"] if kind == "creative" else found))
 
 
 async def present(tx: Tx) -> Present:
@@ -121,7 +118,7 @@ class Import:
         try:
             await work
         except (Faulty, Invalid) as faulty:
-            self.faults += [Fault(f"{place}/{name.replace('.', '/')}", message) for name, message in faulty.errors]
+            self.faults += [Fault(f"{place}/{pointer(name)}", message) for name, message in faulty.errors]
         except Refused as refused:
             self.faults.append(Fault(place, refused.detail))
 

@@ -216,7 +216,7 @@ class _Reader:
             try:
                 take(place, entry)
             except Faulty as faulty:
-                self.faults += [Fault(f"{place}/{_pointer(name)}", message) for name, message in faulty.errors]
+                self.faults += [Fault(f"{place}/{pointer(name)}", message) for name, message in faulty.errors]
 
     def tenant(self, place: str, given: Json) -> None:
         deposits = given.get("deposits") or []
@@ -276,7 +276,7 @@ class _Reader:
             body.done()
             self.network.house = self._house(given["fallback"] if isinstance(given, dict) else None)
         except Faulty as faulty:
-            self.faults += [Fault(f"/house/{_pointer(name)}", message) for name, message in faulty.errors]
+            self.faults += [Fault(f"/house/{pointer(name)}", message) for name, message in faulty.errors]
 
     def _house(self, given: object) -> tuple[str, ...]:
         names = given or []
@@ -306,7 +306,7 @@ class _Reader:
         try:
             check(given)
         except Faulty as faulty:
-            self.faults += [Fault(f"{place}/{_pointer(name)}", message) for name, message in faulty.errors]
+            self.faults += [Fault(f"{place}/{pointer(name)}", message) for name, message in faulty.errors]
 
 
 def _require_medium(file: Path, fields: CreativeFields) -> None:
@@ -327,7 +327,7 @@ def _without(given: Mapping[str, Any], *names: str) -> Json:
     return {name: value for name, value in given.items() if name not in names}
 
 
-def _pointer(name: str) -> str:
+def pointer(name: str) -> str:
     """A field as SPEC 11 names it (`target.stores`), as a piece of a JSON pointer."""
     return "/".join(map(_escaped, name.split(".")))
 
