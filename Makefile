@@ -14,7 +14,7 @@ UV := UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(BIN)/uv
 # zone names resolve by the pinned tzdata package, never by this machine's copy
 export PYTHONTZPATH :=
 
-.PHONY: help install run test bench check lock clean
+.PHONY: help install run test torture bench check lock clean
 
 help: ## show this list
 	@echo "signaged: make TARGET [ARGS=\"...\"]"
@@ -27,6 +27,9 @@ run: $(READY) ## start everything here: database, Kafka, mail, daemon, screens (
 
 test: $(READY) ## run the tests
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+torture: $(READY) ## run the long tests: kills, faults, models (about half an hour; one: ARGS="-k killer")
+	@exec $(BIN)/python -m pytest -m torture $(ARGS)
 
 bench: $(READY) ## measure; the results go into BENCHMARKS.md
 	@exec $(BIN)/python tests/bench/run.py $(ARGS)
