@@ -1,22 +1,20 @@
-"""What people do with a campaign: book, edit, submit, decide, pause, cancel, pay more (SPEC 3, 5).
+"""What people do with a campaign: book, submit, decide, pause, cancel, pay more (SPEC 3, 5).
 
 Every function locks the campaign's row, then the tenant's where money or the running limit is concerned, and
 returns the transitions that it logged; the caller announces them in the same transaction.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
+from daemon.campaigns import asking, ledger, lifecycle, submission
 from daemon.campaigns import draft as drafts
-from daemon.campaigns import ledger, lifecycle, submission
-from daemon.campaigns.campaign import EDITABLE, FIELDS, PERSONAL, Campaign, Reason, Status, TransitionType, successor
-from daemon.campaigns.draft import BookingLimits, Draft
+from daemon.campaigns.asking import Caller
+from daemon.campaigns.campaign import PERSONAL, Campaign, Reason, Status, TransitionType
+from daemon.campaigns.draft import BookingLimits
 from daemon.campaigns.errors import (
-    EditNotAllowed,
     Invalid,
     InvalidTransition,
     NameTaken,
@@ -26,22 +24,7 @@ from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
 from daemon.campaigns.queries.changes import Entry
 from playlists.ids import CampaignId, TenantId
-from playlists.queries import Row, Tx, mark_campaigns
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: named in the log, bound to a tenant or to none, with an operator's say or without."""
-
-    actor: str  # "token:<id>"
-    correlation_id: str
-    operator: bool
-    tenant_id: TenantId | None = None  # None: any tenant's campaigns
-
-    @property
-    def reason(self) -> Reason:
-        """What the log says of whose decision it was."""
-        return Reason.OPERATOR if self.operator else Reason.USER
+from playlists.queries import Tx, mark_campaigns
 
 
 async def create(
@@ -58,70 +41,18 @@ async def create(
     errors.update(await submission.unknown_references(tx, tenant_id, draft, errors))
     if errors:
         raise Invalid(list(errors.items()))
-    transition = await changes.create(tx, tenant_id, draft, _entry(TransitionType.CREATED, caller), now)
+    transition = await changes.create(tx, tenant_id, draft, asking.entry(TransitionType.CREATED, caller), now)
     if transition is None:
         raise NameTaken(draft.name)
     await submission.save_parts(tx, transition.campaign_id, draft)
     return transition.campaign_id, [transition]
 
 
-async def edit(
-    tx: Tx,
-    campaign_id: CampaignId,
-    patch: Mapping[str, Any],
-    now: datetime,
-    caller: Caller,
-    limits: BookingLimits,
-) -> list[Transition]:
-    """Change fields of a DRAFT, or of a REJECTED campaign, which becomes a DRAFT by it; null clears (SPEC 3).
-
-    Raises Invalid, EditNotAllowed, NameTaken, NotFound.
-    """
-    row = await _locked(tx, campaign_id, caller)
-    before = changes.state(row)
-    allowed = EDITABLE.get(before.status)
-    if allowed is None or not allowed.issuperset(set(patch) & FIELDS):
-        raise EditNotAllowed(f"Campaign is {before.status}; an edit needs DRAFT or REJECTED")
-    tenant = await changes.tenant(tx, before.tenant_id)
-    assert tenant is not None  # noqa: S101 - campaigns refer to their tenant
-    old = await submission.stored_draft(tx, row)
-    draft, errors = drafts.patched(old, patch, tenant["timezone"], limits)
-    errors.update(await submission.unknown_references(tx, before.tenant_id, draft, errors))
-    if errors:
-        raise Invalid(list(errors.items()))
-    try:
-        async with tx.transaction():
-            await changes.edit(tx, campaign_id, draft)
-    except asyncpg.UniqueViolationError:
-        raise NameTaken(draft.name) from None
-    await submission.save_parts(tx, campaign_id, draft)
-    entry = _entry(TransitionType.UPDATED, caller, changes=drafts.changes(old, draft))
-    return [await changes.save(tx, before, _redrafted(before, draft), entry, now)]
-
-
-def _redrafted(before: Campaign, draft: Draft) -> Campaign:
-    return replace(
-        before,
-        name=draft.name,
-        channel=draft.channel,
-        status=Status.DRAFT,
-        status_reason=None,
-        status_note=None,
-        start_at=draft.start.at if draft.start else None,
-        start_local=draft.start.local if draft.start else None,
-        budget_micros=draft.budget_micros,
-        held_micros=0,
-        released_micros=0,
-        submitted_at=None,
-        settled_at=None,
-    )
-
-
 async def delete(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
     """Take a DRAFT out of every list. Raises InvalidTransition, NotFound."""
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    _next(before, TransitionType.DELETED, "delete", "DRAFT")
-    entry = _entry(TransitionType.DELETED, caller)
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    asking.next_status(before, TransitionType.DELETED, "delete", "DRAFT")
+    entry = asking.entry(TransitionType.DELETED, caller)
     return [await changes.save(tx, before, replace(before, deleted_at=now), entry, now)]
 
 
@@ -137,9 +68,9 @@ async def submit(
     It becomes SCHEDULED, or PENDING_APPROVAL where a creative is flagged or the budget over the tenant's limit.
     Raises Invalid, InsufficientFunds, RunningLimit, NoEligibleDevices, InvalidTransition, NotFound.
     """
-    row = await _locked(tx, campaign_id, caller)
+    row = await asking.locked(tx, campaign_id, caller)
     before = changes.state(row)
-    _next(before, TransitionType.SCHEDULED, "submit", "DRAFT")
+    asking.next_status(before, TransitionType.SCHEDULED, "submit", "DRAFT")
     checked = await submission.checked(tx, before, await submission.stored_draft(tx, row), now, limits)
     tenant = await changes.lock_tenant(tx, before.tenant_id)
     await submission.within_running_limit(tx, before, checked.start_at, checked.end_at, tenant["running_limit"])
@@ -154,7 +85,7 @@ async def submit(
         total_recipients=checked.audience,
     )
     kind = TransitionType.SUBMITTED if reason else TransitionType.SCHEDULED
-    entry = _entry(kind, caller, reason=reason, moved={"held_micros": checked.budget_micros})
+    entry = asking.entry(kind, caller, reason=reason, moved={"held_micros": checked.budget_micros})
     transition = await changes.save(tx, before, after, entry, now)
     await ledger.hold(tx, before, transition.sequence, checked.budget_micros, now)
     return [transition]
@@ -165,12 +96,14 @@ async def approve(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller
 
     Raises InvalidTransition (also once its window is over), NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    status = _next(before, TransitionType.APPROVED, "approve", "PENDING_APPROVAL")
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    status = asking.next_status(before, TransitionType.APPROVED, "approve", "PENDING_APPROVAL")
     if before.end_at is not None and before.end_at <= now:
         raise InvalidTransition("Campaign's end is past; it can only be rejected or withdrawn")
     after = replace(before, status=status, status_reason=None, status_note=None)
-    return [await changes.save(tx, before, after, _entry(TransitionType.APPROVED, caller, reason=caller.reason), now)]
+    return [
+        await changes.save(tx, before, after, asking.entry(TransitionType.APPROVED, caller, reason=caller.reason), now)
+    ]
 
 
 async def reject(tx: Tx, campaign_id: CampaignId, note: str, now: datetime, caller: Caller) -> list[Transition]:
@@ -178,11 +111,11 @@ async def reject(tx: Tx, campaign_id: CampaignId, note: str, now: datetime, call
 
     Raises Invalid, InvalidTransition, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    status = _next(before, TransitionType.REJECTED, "reject", "PENDING_APPROVAL")
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    status = asking.next_status(before, TransitionType.REJECTED, "reject", "PENDING_APPROVAL")
     if not drafts.note(note).strip():
         raise Invalid([("note", "is required")])
-    return [await _close(tx, before, status, _entry(TransitionType.REJECTED, caller, caller.reason, note), now)]
+    return [await _close(tx, before, status, asking.entry(TransitionType.REJECTED, caller, caller.reason, note), now)]
 
 
 async def cancel(
@@ -198,10 +131,10 @@ async def cancel(
     It leaves the playlists and is settled `settle_after` later, or at once if it was never distributed.
     Raises InvalidTransition, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
     needs = "PENDING_APPROVAL, SCHEDULED, ACTIVE or PAUSED"
-    status = _next(before, TransitionType.CANCELLED, "cancel", needs)
-    entry = _entry(TransitionType.CANCELLED, caller, caller.reason, drafts.note(note) or None)
+    status = asking.next_status(before, TransitionType.CANCELLED, "cancel", needs)
+    entry = asking.entry(TransitionType.CANCELLED, caller, caller.reason, drafts.note(note) or None)
     if before.status is Status.PENDING_APPROVAL:
         return [await _close(tx, before, status, entry, now)]
     at_once = before.distributed_at is None
@@ -244,8 +177,8 @@ async def execute(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller
 
     Raises InvalidTransition (also once its window is over), RunningLimit, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    _next(before, TransitionType.STARTED, "execute", "SCHEDULED")
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    asking.next_status(before, TransitionType.STARTED, "execute", "SCHEDULED")
     assert before.start_at is not None  # noqa: S101 - the database keeps what is scheduled whole
     assert before.end_at is not None  # noqa: S101 - as above
     if before.end_at <= now:
@@ -260,11 +193,11 @@ async def pause(tx: Tx, campaign_id: CampaignId, note: str | None, now: datetime
 
     Raises InvalidTransition (also when the person's cause stands already), NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    status = _next(before, TransitionType.PAUSED, "pause", "ACTIVE or PAUSED")
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    status = asking.next_status(before, TransitionType.PAUSED, "pause", "ACTIVE or PAUSED")
     if caller.reason in before.pause_causes:
         raise InvalidTransition(f"Campaign is PAUSED by {caller.reason} already")
-    _before_its_end(before, now)
+    asking.require_before_end(before, now)
     after = replace(
         before,
         status=status,
@@ -272,7 +205,7 @@ async def pause(tx: Tx, campaign_id: CampaignId, note: str | None, now: datetime
         status_note=note,
         pause_causes=(*before.pause_causes, str(caller.reason)),
     )
-    entry = _entry(TransitionType.PAUSED, caller, caller.reason, drafts.note(note) or None)
+    entry = asking.entry(TransitionType.PAUSED, caller, caller.reason, drafts.note(note) or None)
     transition = await changes.save(tx, before, after, entry, now)
     await changes.begin_pause(tx, campaign_id, caller.reason, now)
     await mark_campaigns(tx, [campaign_id], now, urgent=True)
@@ -284,15 +217,15 @@ async def resume(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller)
 
     Raises InvalidTransition after the end, by the wrong role and while a cause of the system stands; NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    status = _next(before, TransitionType.RESUMED, "resume", "PAUSED")
-    _before_its_end(before, now)
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    status = asking.next_status(before, TransitionType.RESUMED, "resume", "PAUSED")
+    asking.require_before_end(before, now)
     systems = [cause for cause in before.pause_causes if cause not in PERSONAL]
     if systems:
         raise InvalidTransition(f"Campaign is PAUSED by {', '.join(systems)}; resume ends only a person's pause")
     if Reason.OPERATOR in before.pause_causes and not caller.operator:
         raise InvalidTransition("Campaign is PAUSED by OPERATOR; resume needs an operator")
-    return [await _resume(tx, before, status, _entry(TransitionType.RESUMED, caller, caller.reason), now)]
+    return [await _resume(tx, before, status, asking.entry(TransitionType.RESUMED, caller, caller.reason), now)]
 
 
 async def _resume(tx: Tx, before: Campaign, status: Status, entry: Entry, now: datetime) -> Transition:
@@ -308,9 +241,9 @@ async def topup(tx: Tx, campaign_id: CampaignId, amount_micros: int, now: dateti
 
     `draft.topup` reads the amount. Raises InsufficientFunds, InvalidTransition, NotFound.
     """
-    before = changes.state(await _locked(tx, campaign_id, caller))
-    _next(before, TransitionType.BUDGET_INCREASED, "topup", "SCHEDULED, ACTIVE or PAUSED")
-    _before_its_end(before, now)
+    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    asking.next_status(before, TransitionType.BUDGET_INCREASED, "topup", "SCHEDULED, ACTIVE or PAUSED")
+    asking.require_before_end(before, now)
     assert before.budget_micros is not None  # noqa: S101 - the database keeps what is scheduled whole
     await changes.lock_tenant(tx, before.tenant_id)
     exhausted = Reason.BUDGET_EXHAUSTED in before.pause_causes
@@ -320,7 +253,7 @@ async def topup(tx: Tx, campaign_id: CampaignId, amount_micros: int, now: dateti
     )
     ended = exhausted and not causes
     topped = grown if ended or not exhausted else replace(grown, pause_causes=causes, status_reason=causes[-1])
-    entry = _entry(TransitionType.BUDGET_INCREASED, caller, caller.reason, moved={"amount_micros": amount_micros})
+    entry = asking.entry(TransitionType.BUDGET_INCREASED, caller, caller.reason, moved={"amount_micros": amount_micros})
     transition = await changes.save(tx, before, topped, entry, now)
     await ledger.hold(tx, before, transition.sequence, amount_micros, now)
     if not ended:
@@ -328,35 +261,5 @@ async def topup(tx: Tx, campaign_id: CampaignId, amount_micros: int, now: dateti
             await changes.end_pauses(tx, campaign_id, [Reason.BUDGET_EXHAUSTED], now)
         return [transition]
     raised = replace(topped, version=before.version + 1, sequence=transition.sequence)
-    entry = _entry(TransitionType.RESUMED, caller, Reason.BUDGET_EXHAUSTED)
+    entry = asking.entry(TransitionType.RESUMED, caller, Reason.BUDGET_EXHAUSTED)
     return [transition, await _resume(tx, raised, Status.ACTIVE, entry, now)]
-
-
-async def _locked(tx: Tx, campaign_id: CampaignId, caller: Caller) -> Row:
-    row = await changes.lock(tx, campaign_id, caller.tenant_id)
-    if row is None:
-        raise NotFound("Campaign")
-    return row
-
-
-def _next(campaign: Campaign, kind: TransitionType, action: str, needs: str) -> Status:
-    """The status that the action leads to; raises InvalidTransition where SPEC 3 has none."""
-    status = successor(kind, campaign.status)
-    if status is None:
-        raise InvalidTransition(f"Campaign is {campaign.status}; {action} needs {needs}")
-    return status
-
-
-def _before_its_end(campaign: Campaign, now: datetime) -> None:
-    if campaign.end_at is not None and campaign.end_at <= now:
-        raise InvalidTransition("Campaign's end is past")
-
-
-def _entry(
-    kind: TransitionType,
-    caller: Caller,
-    reason: Reason | None = None,
-    note: str | None = None,
-    **more: Any,
-) -> Entry:
-    return Entry(kind, caller.actor, caller.correlation_id, reason=reason, note=note, **more)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from daemon import media, tenants
 from daemon.announce import announce
 from daemon.campaigns import booking
-from daemon.campaigns.booking import Caller
+from daemon.campaigns.asking import Caller
 from daemon.campaigns.errors import Invalid, Refused
 from daemon.importing.document import CreativeEntry, Fault, Key, Known, Network, Rules, pointer, with_ids
 from daemon.media import MediaFolder

@@ -7,7 +7,8 @@ from typing import Any, Final
 from aiohttp import hdrs
 from msgspec import Struct
 
-from daemon.campaigns import booking, draft
+from daemon.campaigns import booking, draft, editing
+from daemon.campaigns.asking import Caller
 from daemon.campaigns.campaign import Status
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import campaigns, changes
@@ -99,7 +100,7 @@ async def show(call: Call) -> Reply:
 async def change(call: Call) -> Reply:
     """PATCH /v1/campaigns/{id}."""
     campaign_id = await _meant(call)
-    call.transitions += await booking.edit(
+    call.transitions += await editing.edit(
         call.tx, campaign_id, call.body, call.now, _caller(call), call.platform.limits
     )
     return await _told(call, campaign_id)
@@ -226,8 +227,8 @@ async def _counts(call: Call, rows: Sequence[Row]) -> dict[CampaignId, dict[str,
     return {campaign: {str(state): count for state, count in states.items()} for campaign, states in counts.items()}
 
 
-def _caller(call: Call) -> booking.Caller:
-    return booking.Caller(call.caller.actor, call.correlation_id, call.caller.staff, call.caller.tenant_id)
+def _caller(call: Call) -> Caller:
+    return Caller(call.caller.actor, call.correlation_id, call.caller.staff, call.caller.tenant_id)
 
 
 def _note_of(call: Call) -> str | None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from daemon.campaigns import booking, lifecycle
+from daemon.campaigns import booking, editing, lifecycle
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.ledger import Charge, charge
 from daemon.campaigns.money import micros
@@ -38,7 +38,7 @@ async def history(tx: Tx) -> CampaignId:
     played, cancelled, missed = [await world.submitted(tx, tenant_id) for _ in range(3)]
     rejected, withdrawn = [await world.submitted(tx, tenant_id, budget="600.00") for _ in range(2)]
     await booking.reject(tx, rejected, "no", NOW, OPERATOR)
-    await booking.edit(tx, rejected, {"budget": "100.00"}, NOW, user, LIMITS)
+    await editing.edit(tx, rejected, {"budget": "100.00"}, NOW, user, LIMITS)
     await booking.submit(tx, rejected, NOW, user, LIMITS)
     await booking.cancel(tx, withdrawn, None, NOW, user, LIMITS)
     await booking.cancel(tx, cancelled, None, NOW, user, LIMITS)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from daemon.campaigns import booking, ledger
-from daemon.campaigns.booking import Caller
+from daemon.campaigns.asking import Caller
 from daemon.campaigns.draft import BookingLimits, zulu
 from daemon.campaigns.money import micros
 from playlists.ids import CampaignId, DeviceId, TenantId
