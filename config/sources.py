@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from config.settings import Settings
 
 PREFIX = "SIGNAGED_"
-TESTS = "SIGNAGED_TEST_"  # names the servers of a test run; no section is called so
+TESTS = ("SIGNAGED_TEST_", "SIGNAGED_FAILPOINTS")  # a test run's own; no section is called so
 Values = dict[str, Any]
 
 # what the operator did, in words of settings; other kinds of errors speak for themselves

@@ -61,10 +61,11 @@ def main() -> None:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; what went wrong is said on stderr in one line where one is enough."""
-    from daemon import logs
+    from daemon import failpoints, logs
 
     logs.configure("warning")  # news would mix with what a command prints; `run` has its own level
     try:
+        failpoints.arm(os.environ)
         code = app(arguments, exit_on_error=False, print_error=False) or OK
         sys.stdout.flush()
         return code
@@ -83,9 +84,10 @@ def _known(error: Exception) -> int:
     from config.sources import ConfigError
     from daemon.app import ListenError
     from daemon.database import DatabaseUnavailable
+    from daemon.failpoints import BadFailpoints
     from daemon.migrate import MigrationError
 
-    if isinstance(error, (ConfigError, MigrationError)):
+    if isinstance(error, (ConfigError, MigrationError, BadFailpoints)):
         return _failed(CONFIGURATION, str(error))
     if isinstance(error, DatabaseUnavailable):
         return _failed(UNAVAILABLE, f"the database is not available: {error}")

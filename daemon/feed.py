@@ -14,6 +14,7 @@ import structlog
 
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Connection, Database, DatabaseUnavailable
+from daemon.failpoints import failpoint
 from devices.queries.following import tokens_since
 from playlists.ids import DeviceId, Digest
 from playlists.queries import Row, screens
@@ -101,6 +102,7 @@ class Feed:
             log.warning("the database went back and is read anew")
             self._followed = 0
         new = await self._take_in(connection)
+        failpoint("feed.followed")
         self._followed = upcoming
         self.loaded.set()
         for first in range(0, len(new), BODIES_AT_ONCE):

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 
 from daemon.database import CONNECT_ERRORS, Connection, DatabaseUnavailable, deadline, described, quoted
+from daemon.failpoints import failpoint
 from playlists.queries import Tx
 
 LOCK = 0x7369676E  # "sign": who holds this advisory lock migrates
@@ -136,6 +137,8 @@ async def _migrate(connection: Connection, app_url: str | None, role: str) -> li
                 await connection.execute(RECORD, migration.name, migration.sha256)
                 await connection.execute(f"REVOKE ALL ON schema_migrations FROM {quoted(role)}")
                 await connection.execute(f"GRANT SELECT ON schema_migrations TO {quoted(role)}")
+                failpoint("migrate.before_commit")
+            failpoint("migrate.after_commit")
             done.append(migration.name)
     return done
 

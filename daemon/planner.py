@@ -14,6 +14,7 @@ import structlog
 from daemon.clock import Clock, ClockUnset
 from daemon.compiling import ChildLost, Compiled, Compiler, Input, Planned, Reach, opened
 from daemon.database import Connection, Database, DatabaseUnavailable
+from daemon.failpoints import failpoint
 from daemon.house import SHIPPED
 from daemon.metrics import Metrics, precreate
 from devices.queries import seats
@@ -66,6 +67,7 @@ async def step(tx: Tx, now: datetime, compiler: Compiler, metrics: Metrics) -> S
     """
     if not await screens.lock_planner(tx):
         return None
+    failpoint("planner.locked")
     marks = await screens.take_marks(tx)
     await seats.spread(tx, marks, now)
     await screens.renew(tx, now + compiler.reach.renewal, now, SCREENS_A_PORTION)
@@ -138,7 +140,9 @@ async def _publish(tx: Tx, now: datetime, work: Work, compiler: Compiler, metric
         if _key(one) not in digests:
             missing.setdefault(_key(one), index)
     shelf: list[screens.Shelf] = []
-    for index, result in (await compiler.make(missing.values(), COMPILE_SECONDS)).items():
+    made = await compiler.make(missing.values(), COMPILE_SECONDS)
+    failpoint("planner.compiled")
+    for index, result in made.items():
         one = planned[index]
         if isinstance(result, Compiled):
             digests[_key(one)] = result.digest
@@ -245,10 +249,13 @@ async def _follow(
         if await screens.work_waits(connection, now, now + compiler.reach.renewal):
             async with database.transaction(on=connection) as tx:
                 done = await step(tx, now, compiler, metrics)
+                failpoint("planner.before_commit")
+            failpoint("planner.after_commit")
         if done is not None:
             recounts.note(done)
         if done is not None and done.changed:
             await connection.execute(NOTIFY)
+            failpoint("planner.notified")
             log.info("playlists planned", screens=done.planned, changed=done.changed, compiled=done.compiled)
         if done is None or not done.planned:  # also when all that waits is an input that failed
             async with database.transaction(on=connection) as tx:

@@ -15,6 +15,7 @@ import structlog
 from daemon.announce import announce, report
 from daemon.clock import Clock
 from daemon.database import Connection, Database, DatabaseUnavailable
+from daemon.failpoints import failpoint
 from daemon.metrics import Metrics, precreate
 from daemon.readiness import ready_due
 from devices.presence import Beat
@@ -166,12 +167,14 @@ async def _write(sightings: Sightings, database: Database, connection: Connectio
             await record_fetches(tx, list(taken.fetched.values()), now)
             if serves:
                 await record_service(tx, now, LONGEST_GAP)
+            failpoint("sightings.before_commit")
     except BaseException as error:
         failure = error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable("not written")
         if failure is error or not isinstance(error, Exception):  # else it would be refused again
             sightings.gathered.take_back(taken)
         _fail(waiting, failure)
         raise
+    failpoint("sightings.after_commit")
     sightings.gathered.ready |= taken.ready
     sightings.served_at = now if serves else sightings.served_at
     for done in waiting:

@@ -20,6 +20,7 @@ from daemon.campaigns.queries.distribution import claim_to_distribute
 from daemon.clock import Clock
 from daemon.database import DatabaseUnavailable, transient
 from daemon.distribute import distribute
+from daemon.failpoints import failpoint
 from daemon.metrics import Metrics
 from playlists.ids import CampaignId
 from playlists.queries import Tx
@@ -110,18 +111,22 @@ async def _batch(change: Change, ground: Ground, committed: list[Transition]) ->
             claimed = await change.claim(tx, now, rules.batch)
             if not claimed:
                 return 0
+            failpoint(f"tick.claimed.{change.kind}")
             changing = asyncio.ensure_future(change.over(tx, claimed, now, rules.settle_after))
             try:
                 await asyncio.sleep(0)  # it is on its way before we go on
                 _report(ground, committed)
             finally:
                 transitions = await changing
+            failpoint(f"tick.changed.{change.kind}")
             await announce(tx, transitions, now)
+            failpoint(f"tick.before_commit.{change.kind}")
     except Exception as error:
         if transient(error):
             raise
         log.warning("batch failed", change=change.kind, error=str(error))
         return await _sorted_out(change, ground, now)
+    failpoint(f"tick.after_commit.{change.kind}")
     committed += transitions
     return len(claimed)
 
@@ -214,6 +219,8 @@ def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition
         async with ground.begin() as tx:
             transitions = await work(tx, now)
             await announce(tx, transitions, now)
+            failpoint("step.before_commit")
+        failpoint("step.after_commit")
         ground.report(transitions)
 
     return Step(name, run)

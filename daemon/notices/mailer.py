@@ -18,6 +18,7 @@ from aiosmtplib import SMTP
 from config.settings import SmtpSettings
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Database, DatabaseUnavailable
+from daemon.failpoints import failpoint
 from daemon.metrics import Metrics
 from daemon.notices import mail, queries
 from daemon.notices.kinds import Kind
@@ -84,6 +85,7 @@ async def _drain(mailer: Mailer) -> None:
     async with AsyncExitStack() as closing:
         client: SMTP | None = None
         while claim := await _claimed(mailer):
+            failpoint("mailer.claimed")
             mailer.beat()
             ends = time.monotonic() + mailer.settings.timeout.total_seconds()
             if client is None or not client.is_connected:
@@ -103,6 +105,7 @@ async def _session_for(mailer: Mailer, claim: Claim, closing: AsyncExitStack) ->
             await queries.put_off(tx, claim.id, mailer.clock.now(), str(error), counted=False)
         raise
     _note_smtp(mailer, up=True)
+    failpoint("mailer.connected")
     return client
 
 
@@ -143,7 +146,9 @@ async def _deliver(mailer: Mailer, client: SMTP, claim: Claim, ends: float) -> N
         log.warning(
             "mail not sent", campaign_id=str(claim.notice.campaign_id), kind=claim.notice.kind, reason=reply.words
         )
+    failpoint("mailer.replied")
     answer = await _noted(mailer, claim, reply)
+    failpoint("mailer.marked")
     mailer.metrics.mails_total.labels(claim.notice.kind, answer.value).inc()
 
 
@@ -156,6 +161,7 @@ async def _noted(mailer: Mailer, claim: Claim, reply: Reply) -> Answer:
                 now = mailer.clock.now()
                 if reply.answer is Answer.SENT:
                     await queries.mark_sent(tx, claim.id, now)
+                    failpoint("mailer.before_commit")
                     return Answer.SENT
                 if reply.answer is Answer.REFUSED or now - claim.created_at > GIVE_UP:
                     await queries.park(tx, claim.id, now, reply.words)

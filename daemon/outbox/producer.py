@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer, errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from config.settings import KafkaSettings
+from daemon.failpoints import failpoint
 from daemon.outbox.message import CONTENT_TYPE, Topic
 from daemon.outbox.queries import Row
 
@@ -180,7 +181,10 @@ class Link:
         try:
             async with asyncio.timeout(self.deadline):
                 self._insist()
-                await (await self.producer.send_batch(batch, topic, partition=partition))
+                answer = await self.producer.send_batch(batch, topic, partition=partition)
+                failpoint("relay.sent")
+                await answer
+                failpoint("relay.acked")
                 self._insist()
         except REFUSALS:
             raise

@@ -18,6 +18,7 @@ import structlog
 from config.settings import KafkaSettings
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Connection, Database, DatabaseUnavailable, deadline
+from daemon.failpoints import failpoint
 from daemon.metrics import Metrics
 from daemon.outbox import queries
 from daemon.outbox.message import SHARDS
@@ -145,6 +146,7 @@ async def _start_portions(relay: Relay, connection: Connection, link: Link) -> b
         return False
     async with deadline(connection, CALL_SECONDS):
         rows = await queries.read(connection, free, PORTION)
+    failpoint("relay.read")
     for shard in free:
         if portion := [row for row in rows if row.shard == shard]:
             lane = asyncio.create_task(link.send(portion))
@@ -163,6 +165,7 @@ async def _settle(relay: Relay, connection: Connection, outcomes: Sequence[Outco
     async with deadline(connection, CALL_SECONDS):
         if acked := [id_ for outcome in outcomes for id_ in outcome.acked]:
             await queries.delete(connection, acked)
+            failpoint("relay.deleted")
             relay.metrics.outbox_published_total.inc(len(acked))
         for refusal in (refusal for outcome in outcomes for refusal in outcome.refused):
             log.error("message refused", id=refusal.id, reason=refusal.error, final=refusal.final)

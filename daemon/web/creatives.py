@@ -4,6 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
+from daemon.failpoints import failpoint
 from daemon.media import Torn, store
 from daemon.tenants import tenant_exists
 from daemon.web import bodies, cursors, replies, shown, strict
@@ -78,9 +79,13 @@ async def upload(platform: Platform, caller: Caller, request: web.Request) -> Re
         raise invalid([(error.field, str(error))]) from error
     except strict.TORN as error:
         raise strict.torn() from error
+    failpoint("media.written")
     async with platform.database.transaction() as tx:
         await queries.mark_stored(tx, creative_id, platform.clock.now())
-        return Reply(shown.creative(await _seen(tx, caller, creative_id)))
+        reply = Reply(shown.creative(await _seen(tx, caller, creative_id)))
+        failpoint("media.before_commit")
+    failpoint("media.after_commit")
+    return reply
 
 
 async def _owner(call: Call, faults: list[tuple[str, str]]) -> TenantId | None:

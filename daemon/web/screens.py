@@ -17,6 +17,7 @@ from daemon.announce import report
 from daemon.campaigns.money import decimal
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Database
+from daemon.failpoints import failpoint
 from daemon.feed import Feed, TokenEntry
 from daemon.media import MediaFolder
 from daemon.metrics import Metrics, precreate
@@ -140,6 +141,8 @@ async def take_readiness(screens: Screens, request: web.Request) -> ReadinessRep
     said = reported((Sha256(one.sha256), FileState(one.state)) for one in body.creatives)
     async with screens.database.transaction() as tx:
         found = await readiness.accept(tx, device_id, Digest(body.digest), said, screens.library, now)
+        failpoint("readiness.before_commit")
+    failpoint("readiness.after_commit")
     screens.sightings.acknowledged(c for c, status in found.deliveries.items() if status is Status.READY)
     deliveries = [DeliveryState(campaign, status) for campaign, status in sorted(found.deliveries.items())]
     return ReadinessReply(found.verified, deliveries)
@@ -156,6 +159,8 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
         receipt = await intake.accept(
             tx, device_id, given, screens.library, screens.rhythm.default_cpm_micros, screens.clock.now()
         )
+        failpoint("plays.before_commit")
+    failpoint("plays.after_commit")
     for verdict, count in Counter(judged.verdict for judged in receipt.results).items():
         screens.metrics.plays_total.labels(verdict).inc(count)
     if receipt.transitions:

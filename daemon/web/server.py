@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 
 from daemon.announce import announce, report
 from daemon.clock import ClockUnset
+from daemon.failpoints import failpoint
 from daemon.media import sweep
 from daemon.web import auth, campaigns, creatives, idempotency, network, openapi, schedule, strict, tenants, wallet
 from daemon.web.bodies import Empty
@@ -80,8 +81,11 @@ async def _answer(operation: Operation, platform: Platform, request: web.Request
     async with platform.database.transaction() as tx:
         call = Call(platform, tx, platform.clock.now(), caller, correlation_id, request, body)
         reply = await _once(operation, call)
+        failpoint("request.before_commit")
+    failpoint("request.after_commit")
     if reply.status < 400:
         _tell(call)
+    failpoint("request.before_reply")
     return reply
 
 
