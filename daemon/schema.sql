@@ -74,6 +74,7 @@ CREATE TABLE public.campaigns (
     created_by text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    capped_until timestamp with time zone,
     CONSTRAINT campaigns_active_since CHECK (((status <> ALL (ARRAY['ACTIVE'::text, 'PAUSED'::text, 'COMPLETED'::text])) OR (activated_at IS NOT NULL))),
     CONSTRAINT campaigns_booked_whole CHECK (((status = ANY (ARRAY['DRAFT'::text, 'REJECTED'::text])) OR ((start_at IS NOT NULL) AND (end_at IS NOT NULL) AND (budget_micros IS NOT NULL)))),
     CONSTRAINT campaigns_budget_micros_check CHECK ((budget_micros > 0)),
@@ -116,6 +117,13 @@ CREATE TABLE public.creatives (
     CONSTRAINT creatives_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
     CONSTRAINT creatives_size_check CHECK ((size > 0)),
     CONSTRAINT creatives_state_check CHECK ((state = ANY (ARRAY['MISSING'::text, 'STORED'::text])))
+);
+
+CREATE TABLE public.daily_spends (
+    campaign_id uuid NOT NULL,
+    spent_on date NOT NULL,
+    spent_micros bigint NOT NULL,
+    CONSTRAINT daily_spends_spent_micros_check CHECK ((spent_micros > 0))
 );
 
 CREATE TABLE public.deliveries (
@@ -201,6 +209,7 @@ CREATE TABLE public.ledger (
     amount_micros bigint NOT NULL,
     reference text,
     at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_adjusted_for_a_reason CHECK (((kind <> 'adjustment'::text) OR (reference IS NOT NULL))),
     CONSTRAINT ledger_amount_micros_check CHECK ((amount_micros > 0)),
     CONSTRAINT ledger_check CHECK ((((((((kind = 'deposit'::text) AND (debit = 'cash'::text) AND (credit = 'available'::text)) OR ((kind = 'hold'::text) AND (debit = 'available'::text) AND (credit = 'held'::text))) OR ((kind = 'charge'::text) AND (debit = 'held'::text) AND (credit = 'spent'::text))) OR ((kind = 'release'::text) AND (debit = 'held'::text) AND (credit = 'available'::text))) OR ((kind = 'adjustment'::text) AND (debit = 'cash'::text) AND (credit = 'available'::text))) OR ((kind = 'adjustment'::text) AND (debit = 'available'::text) AND (credit = 'cash'::text)))),
     CONSTRAINT ledger_check1 CHECK (((kind = ANY (ARRAY['deposit'::text, 'adjustment'::text])) = (campaign_id IS NULL))),
@@ -325,7 +334,8 @@ CREATE TABLE public.plays (
     verdict text NOT NULL,
     price_micros bigint DEFAULT 0 NOT NULL,
     charged_micros bigint DEFAULT 0 NOT NULL,
-    received_at timestamp with time zone NOT NULL
+    received_at timestamp with time zone NOT NULL,
+    counted_on date
 );
 
 CREATE TABLE public.presence (
@@ -340,6 +350,15 @@ CREATE TABLE public.presence (
     announcements integer DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='70');
+
+CREATE TABLE public.purged_plays (
+    campaign_id uuid NOT NULL,
+    counted_on date,
+    impressions bigint NOT NULL,
+    charged_micros bigint NOT NULL,
+    CONSTRAINT purged_plays_charged_micros_check CHECK ((charged_micros >= 0)),
+    CONSTRAINT purged_plays_impressions_check CHECK ((impressions > 0))
+);
 
 CREATE TABLE public.schema_migrations (
     name text NOT NULL,
@@ -462,6 +481,9 @@ ALTER TABLE ONLY public.campaigns
 ALTER TABLE ONLY public.creatives
     ADD CONSTRAINT creatives_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.daily_spends
+    ADD CONSTRAINT daily_spends_pkey PRIMARY KEY (campaign_id, spent_on);
+
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_pkey PRIMARY KEY (campaign_id, device_id);
 
@@ -512,6 +534,9 @@ ALTER TABLE ONLY public.plays
 
 ALTER TABLE ONLY public.presence
     ADD CONSTRAINT presence_pkey PRIMARY KEY (device_id);
+
+ALTER TABLE ONLY public.purged_plays
+    ADD CONSTRAINT purged_plays_once UNIQUE NULLS NOT DISTINCT (campaign_id, counted_on);
 
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
@@ -594,6 +619,8 @@ CREATE INDEX playlists_by_age ON public.playlists USING btree (valid_until);
 
 CREATE INDEX playlists_by_input ON public.playlists USING btree (input_digest, valid_from);
 
+CREATE INDEX plays_by_age ON public.plays USING btree (received_at);
+
 CREATE INDEX plays_by_campaign ON public.plays USING btree (campaign_id, started_at) WHERE (verdict = ANY (ARRAY['accepted'::text, 'unpaid'::text]));
 
 CREATE INDEX screens_by_change ON public.screens USING btree (changed_xid);
@@ -625,6 +652,9 @@ ALTER TABLE ONLY public.campaigns
 
 ALTER TABLE ONLY public.creatives
     ADD CONSTRAINT creatives_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.daily_spends
+    ADD CONSTRAINT daily_spends_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaigns(id);
 
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaigns(id);
@@ -674,6 +704,9 @@ ALTER TABLE ONLY public.plays
 ALTER TABLE ONLY public.presence
     ADD CONSTRAINT presence_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id);
 
+ALTER TABLE ONLY public.purged_plays
+    ADD CONSTRAINT purged_plays_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaigns(id);
+
 ALTER TABLE ONLY public.screens
     ADD CONSTRAINT screens_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id);
 
@@ -700,6 +733,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.campaign_creatives TO signaged
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.campaigns TO signaged_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.creatives TO signaged_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.daily_spends TO signaged_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.deliveries TO signaged_app;
 
@@ -740,6 +775,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.playlists TO signaged_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.plays TO signaged_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.presence TO signaged_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.purged_plays TO signaged_app;
 
 GRANT SELECT ON TABLE public.schema_migrations TO signaged_app;
 
