@@ -74,6 +74,8 @@ CREATE TABLE public.campaigns (
     created_by text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    risk_checked_at timestamp with time zone,
+    budget_told_micros bigint,
     capped_until timestamp with time zone,
     CONSTRAINT campaigns_active_since CHECK (((status <> ALL (ARRAY['ACTIVE'::text, 'PAUSED'::text, 'COMPLETED'::text])) OR (activated_at IS NOT NULL))),
     CONSTRAINT campaigns_booked_whole CHECK (((status = ANY (ARRAY['DRAFT'::text, 'REJECTED'::text])) OR ((start_at IS NOT NULL) AND (end_at IS NOT NULL) AND (budget_micros IS NOT NULL)))),
@@ -222,15 +224,19 @@ CREATE TABLE public.mails (
     id bigint NOT NULL,
     kind text NOT NULL,
     tenant_id uuid NOT NULL,
-    campaign_id uuid NOT NULL,
-    sequence integer NOT NULL,
+    campaign_id uuid,
+    sequence integer,
     facts jsonb NOT NULL,
     created_at timestamp with time zone NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
     next_attempt_at timestamp with time zone NOT NULL,
     sent_at timestamp with time zone,
     parked_at timestamp with time zone,
-    error text
+    error text,
+    hour timestamp with time zone,
+    digest_id bigint,
+    CONSTRAINT mails_digest_hour CHECK (((kind <> 'digest'::text) OR ((hour IS NOT NULL) AND (digest_id IS NULL)))),
+    CONSTRAINT mails_of_a_change CHECK ((((kind = 'digest'::text) = (campaign_id IS NULL)) AND ((campaign_id IS NULL) = (sequence IS NULL))))
 );
 
 ALTER TABLE public.mails ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -605,7 +611,17 @@ CREATE INDEX ledger_by_tenant ON public.ledger USING btree (tenant_id, id);
 
 CREATE UNIQUE INDEX ledger_once ON public.ledger USING btree (campaign_id, sequence, kind) WHERE (sequence IS NOT NULL);
 
-CREATE INDEX mails_to_send ON public.mails USING btree (next_attempt_at, id) WHERE ((sent_at IS NULL) AND (parked_at IS NULL));
+CREATE INDEX mails_alone ON public.mails USING btree (tenant_id, hour) WHERE ((hour IS NOT NULL) AND (digest_id IS NULL) AND (kind <> 'digest'::text));
+
+CREATE UNIQUE INDEX mails_one_digest ON public.mails USING btree (tenant_id, hour) WHERE (kind = 'digest'::text);
+
+CREATE INDEX mails_parked ON public.mails USING btree (id) WHERE (parked_at IS NOT NULL);
+
+CREATE INDEX mails_to_digest ON public.mails USING btree (digest_id) WHERE ((digest_id IS NOT NULL) AND (sent_at IS NULL) AND (parked_at IS NULL));
+
+CREATE INDEX mails_to_send ON public.mails USING btree (next_attempt_at, id) WHERE ((hour IS NOT NULL) AND (digest_id IS NULL) AND (sent_at IS NULL) AND (parked_at IS NULL));
+
+CREATE INDEX mails_to_sort ON public.mails USING btree (id) WHERE ((hour IS NULL) AND (sent_at IS NULL) AND (parked_at IS NULL));
 
 CREATE INDEX outbox_in_order ON public.outbox USING btree (shard, id);
 
