@@ -2,7 +2,9 @@
 
 from config.settings import Settings
 from daemon.campaigns.draft import BookingLimits
+from daemon.campaigns.rates import Prices, Rate
 from daemon.tenants import TenantDefaults
+from playlists.daypart import parse
 
 
 def booking_limits(settings: Settings) -> BookingLimits:
@@ -18,6 +20,7 @@ def booking_limits(settings: Settings) -> BookingLimits:
         max_creatives=booking.max_creatives,
         max_audience=booking.max_audience,
         settle_after=settings.plays.settle_after,
+        distribution_lead=settings.distribution.lead,
     )
 
 
@@ -26,3 +29,12 @@ def tenant_defaults(settings: Settings) -> TenantDefaults:
     return TenantDefaults(
         settings.money.currency, settings.booking.running_limit, settings.booking.approval_limit_micros
     )
+
+
+def prices(settings: Settings) -> Prices:
+    """What plays cost (SPEC 5)."""
+    card = tuple(
+        Rate(rate.cpm_micros, rate.category, None if rate.hours is None else parse(rate.hours))
+        for rate in settings.money.rates
+    )
+    return Prices(settings.money.default_cpm_micros, card)

@@ -89,6 +89,25 @@ def reasons(seat: Seat, target: Target) -> list[Reason]:
     return [reason for reason, holds in against.items() if holds]
 
 
+def covers(after: Target, before: Target) -> bool:
+    """Whether a target means, by its rules alone, all that another does: more included, no more excluded (SPEC 3).
+
+    No include rule is every device, so from that to a list is less.
+    """
+    wider = after.everywhere or (
+        not before.everywhere
+        and before.stores <= after.stores
+        and before.devices <= after.devices
+        and before.include_tags <= after.include_tags
+    )
+    return (
+        wider
+        and after.exclude_stores <= before.exclude_stores
+        and after.exclude_devices <= before.exclude_devices
+        and after.exclude_tags <= before.exclude_tags
+    )
+
+
 def block_keys(brand: str | None, category: str | None, keywords: Iterable[str]) -> list[str]:
     """What a store may block of a campaign: its brand, its category and its creatives' keywords, sorted.
 

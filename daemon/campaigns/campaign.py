@@ -118,8 +118,16 @@ FIELDS = frozenset({
     "category", "channel",
 })  # fmt: skip
 
-# Which fields a PATCH may change; a status that is not here has none.
-EDITABLE: dict[Status, frozenset[str]] = {Status.DRAFT: FIELDS, Status.REJECTED: FIELDS}
+# Which fields a PATCH may change; a status that is not here has none. Once it is booked a start only moves later,
+# a target and creatives only grow, and once it runs its end only moves later: `editing` sees to that.
+_ALWAYS = frozenset({"name", "priority", "end_at", "end_local", "target"})
+EDITABLE: dict[Status, frozenset[str]] = {
+    _DRAFT: FIELDS,
+    _REJECTED: FIELDS,
+    _SCHEDULED: _ALWAYS | {"start_at", "start_local"},
+    _ACTIVE: _ALWAYS | {"creatives"},
+    _PAUSED: _ALWAYS | {"creatives"},
+}
 
 # Causes of a pause that a person sets and ends; the others end with what caused them.
 PERSONAL = frozenset({Reason.USER, Reason.OPERATOR})

@@ -26,7 +26,10 @@ _DEFAULTS = {"priority": 5, "dayparts": (), "creatives": (), "start_policy": "on
 
 @dataclass(frozen=True, slots=True)
 class BookingLimits:
-    """What may be booked at all: leads and durations, money in micros, counts (SPEC 3), all settable."""
+    """What may be booked at all: leads and durations, money in micros, counts (SPEC 3), all settable.
+
+    `distribution_lead` is how long before its start a campaign enters the playlists.
+    """
 
     min_lead: timedelta
     max_lead: timedelta
@@ -37,6 +40,7 @@ class BookingLimits:
     max_creatives: int
     max_audience: int
     settle_after: timedelta
+    distribution_lead: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +211,22 @@ def _window_errors(draft: Draft, given: Mapping[str, Any], limits: BookingLimits
         return {field: "must be before the end" if field.startswith("start") else "must be after the start"}
     if draft.end.at - draft.start.at > limits.max_duration and not given.keys().isdisjoint(edges):
         return {field: f"must leave at most {in_words(limits.max_duration)} between start and end"}
-    if draft.start_deadline is not None and draft.start_deadline < draft.start.at:
-        return {"start_deadline": "must not be before the start"}
-    return {}
+    if given.keys().isdisjoint((*edges, "start_deadline")):
+        return {}
+    return _deadline_errors(draft.start.at, draft.start_deadline, draft.end.at, given)
+
+
+def _deadline_errors(
+    start: datetime, deadline: datetime | None, end: datetime, given: Mapping[str, Any]
+) -> dict[str, str]:
+    if deadline is None or start <= deadline <= end:
+        return {}
+    early = deadline < start
+    if given.get("start_deadline"):
+        return {"start_deadline": "must not be before the start" if early else "must not be after the end"}
+    edge, words = ("start", "must not be after") if early else ("end", "must not be before")
+    field = next((name for name in (f"{edge}_local", f"{edge}_at") if given.get(name)), f"{edge}_at")
+    return {field: f"{words} the start_deadline"}
 
 
 def _one_of(given: object, only: str) -> str:

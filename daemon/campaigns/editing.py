@@ -1,4 +1,4 @@
-"""What people change of a campaign that is booked: what the edit table of SPEC 3 lets them, as one logged edit."""
+"""What people change of a campaign: what the edit table lets them, checked as at a submit, one logged edit (SPEC 3)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,13 +10,16 @@ import asyncpg
 from daemon.campaigns import asking, submission
 from daemon.campaigns import draft as drafts
 from daemon.campaigns.asking import Caller
-from daemon.campaigns.campaign import EDITABLE, FIELDS, Campaign, Status, TransitionType
-from daemon.campaigns.draft import BookingLimits, Draft
+from daemon.campaigns.campaign import EDITABLE, FIELDS, SUBMITTED, Campaign, Status, TransitionType
+from daemon.campaigns.draft import BookingLimits, Draft, Edge
 from daemon.campaigns.errors import EditNotAllowed, Invalid, NameTaken
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
+from devices.targets import covers
 from playlists.ids import CampaignId
-from playlists.queries import Tx
+from playlists.queries import Row, Tx, mark_campaigns
+
+_PLAYED_BY = frozenset({"priority", "start_at", "end_at", "target", "creatives"})  # what playlists are made of
 
 
 async def edit(
@@ -27,33 +30,67 @@ async def edit(
     caller: Caller,
     limits: BookingLimits,
 ) -> list[Transition]:
-    """Change fields of a DRAFT, or of a REJECTED campaign, which becomes a DRAFT by it; null clears (SPEC 3).
+    """Change what may be changed of a campaign in its status; null clears. A REJECTED one becomes a DRAFT by it.
 
-    Raises Invalid, EditNotAllowed, NameTaken, NotFound.
+    One row of the log, whether or not anything differs. Raises Invalid, EditNotAllowed, NameTaken, RunningLimit,
+    NoEligibleDevices, NotFound; nothing is changed then.
     """
     row = await asking.locked(tx, campaign_id, caller)
     before = changes.state(row)
-    allowed = EDITABLE.get(before.status)
-    if allowed is None or not allowed.issuperset(set(patch) & FIELDS):
-        raise EditNotAllowed(f"Campaign is {before.status}; an edit needs DRAFT or REJECTED")
-    tenant = await changes.tenant(tx, before.tenant_id)
-    assert tenant is not None  # noqa: S101 - campaigns refer to their tenant
+    _require_editable(before, patch, now)
     old = await submission.stored_draft(tx, row)
-    draft, errors = drafts.patched(old, patch, tenant["timezone"], limits)
-    errors.update(await submission.unknown_references(tx, before.tenant_id, draft, errors))
-    if errors:
-        raise Invalid(list(errors.items()))
+    draft = await _patched(tx, row, old, patch, limits)
     try:
         async with tx.transaction():
-            await changes.edit(tx, campaign_id, draft)
+            if before.status in SUBMITTED:
+                after = await _rebooked(tx, before, old, draft, now, caller, limits)
+            else:
+                after = await _redrafted(tx, before, draft)
     except asyncpg.UniqueViolationError:
         raise NameTaken(draft.name) from None
-    await submission.save_parts(tx, campaign_id, draft)
     entry = asking.entry(TransitionType.UPDATED, caller, changes=drafts.changes(old, draft))
-    return [await changes.save(tx, before, _redrafted(before, draft), entry, now)]
+    return [await changes.save(tx, before, after, entry, now)]
 
 
-def _redrafted(before: Campaign, draft: Draft) -> Campaign:
+def _require_editable(before: Campaign, patch: Mapping[str, Any], now: datetime) -> None:
+    """Whether all that is to change is in the edit table at all."""
+    allowed = EDITABLE.get(before.status, frozenset())
+    refused = sorted(set(patch) & FIELDS - allowed)
+    if not allowed:
+        raise EditNotAllowed(f"Campaign is {before.status}; nothing of it can be edited")
+    if refused:
+        raise EditNotAllowed(
+            f"Campaign is {before.status}; of {', '.join(refused)} nothing can be edited, only of "
+            + ", ".join(sorted(allowed))
+        )
+    if before.status in SUBMITTED and before.end_at is not None and before.end_at <= now:
+        raise EditNotAllowed("Campaign's end is past; nothing of it can be edited")
+
+
+async def _patched(tx: Tx, row: Row, old: Draft, patch: Mapping[str, Any], limits: BookingLimits) -> Draft:
+    """What the campaign would say; raises Invalid. Of a booked one, wall times that are not given stay resolved."""
+    tenant = await changes.tenant(tx, row["tenant_id"])
+    assert tenant is not None  # noqa: S101 - campaigns refer to their tenant
+    booked = row["status"] in SUBMITTED
+    base = replace(old, start=_instant_of(old.start), end=_instant_of(old.end)) if booked else old
+    draft, errors = drafts.patched(base, patch, tenant["timezone"], limits)
+    errors.update(await submission.unknown_references(tx, row["tenant_id"], draft, errors))
+    if errors:
+        raise Invalid(list(errors.items()))
+    if booked and patch.keys().isdisjoint(("start_at", "start_local")):
+        draft = replace(draft, start=old.start)
+    if booked and patch.keys().isdisjoint(("end_at", "end_local")):
+        draft = replace(draft, end=old.end)
+    return draft
+
+
+def _instant_of(edge: Edge | None) -> Edge | None:
+    return edge and Edge(edge.at)
+
+
+async def _redrafted(tx: Tx, before: Campaign, draft: Draft) -> Campaign:
+    await changes.edit(tx, before.id, draft)
+    await submission.save_parts(tx, before.id, draft)
     return replace(
         before,
         name=draft.name,
@@ -69,3 +106,58 @@ def _redrafted(before: Campaign, draft: Draft) -> Campaign:
         submitted_at=None,
         settled_at=None,
     )
+
+
+async def _rebooked(
+    tx: Tx, before: Campaign, old: Draft, draft: Draft, now: datetime, caller: Caller, limits: BookingLimits
+) -> Campaign:
+    """Write an edit of a booked campaign; the playlists that it touches follow."""
+    errors = await submission.edit_errors(tx, old, draft, caller.operator, now, limits)
+    if errors or draft.start is None or draft.end is None:
+        raise Invalid(list(errors.items()))
+    changed = {change["field"] for change in drafts.changes(old, draft)}
+    _require_growth(before, old, draft, now)
+    withdrawn = (
+        "start_at" in changed and before.distributed_at is not None and draft.start.at > now + limits.distribution_lead
+    )
+    await changes.edit_booked(tx, before.id, draft, bool(changed & {"start_local", "end_local"}), withdrawn)
+    if changed & {"target", "creatives"}:
+        await submission.save_parts(tx, before.id, draft)
+    recipients = before.total_recipients
+    if changed & {"target", "creatives", "start_at", "end_at"}:
+        window = max(draft.start.at, now), draft.end.at
+        recipients = await submission.audience_with_slot(tx, before.id, draft, window, limits)
+    if before.distributed_at is not None and not before.pause_causes and changed & _PLAYED_BY:
+        await mark_campaigns(tx, [before.id], now, urgent=bool(changed & {"start_at", "end_at"}))
+    if old.end is not None and draft.end.at > old.end.at:
+        tenant = await changes.lock_tenant(tx, before.tenant_id)
+        # only what is new of the window can break the limit
+        newly = max(draft.start.at, old.end.at)
+        await submission.within_running_limit(tx, before, newly, draft.end.at, tenant["running_limit"])
+    return replace(
+        before,
+        name=draft.name,
+        start_at=draft.start.at,
+        end_at=draft.end.at,
+        start_local=draft.start.local,
+        total_recipients=recipients,
+        distributed_at=None if withdrawn else before.distributed_at,
+    )
+
+
+def _require_growth(before: Campaign, old: Draft, draft: Draft, now: datetime) -> None:
+    """What of a booked campaign may only become later or more; raises EditNotAllowed."""
+    faults = []
+    if old.start and draft.start and draft.start != old.start:
+        if old.start.at <= now:
+            faults.append("its start has come and stands")
+        elif draft.start.at < old.start.at:
+            faults.append("its start can only be moved to later")
+    if old.end and draft.end and draft.end.at < old.end.at and before.status is not Status.SCHEDULED:
+        faults.append("its end can only be moved to later")
+    if old.target and draft.target and not covers(draft.target, old.target):
+        faults.append("its target can only grow: more included, fewer excluded")
+    if tuple(one for one in draft.creatives if one in old.creatives) != old.creatives:
+        faults.append("its creatives stay in their order, others can be added")
+    if faults:
+        raise EditNotAllowed(f"Campaign is {before.status}; {'; '.join(faults)}")

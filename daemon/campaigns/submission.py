@@ -12,7 +12,7 @@ from daemon.campaigns.money import decimal
 from daemon.campaigns.queries import changes
 from devices import audience, targets
 from playlists.daypart import parse
-from playlists.ids import CampaignId, TenantId
+from playlists.ids import CampaignId, CreativeId, TenantId
 from playlists.placement import Screen, has_slot
 from playlists.queries import Row, Tx, creative_rows, hold_creatives
 
@@ -94,22 +94,57 @@ async def checked(tx: Tx, campaign: Campaign, draft: Draft, now: datetime, limit
     """All that a submit asks of the draft itself; raises Invalid with one error per field, NoEligibleDevices."""
     creatives = await hold_creatives(tx, draft.creatives)
     errors = _missing(draft) | _time_errors(draft, now, limits) | _value_errors(draft, limits)
-    missing = [str(one) for one in draft.creatives if one not in creatives or creatives[one]["state"] != "STORED"]
-    if missing:
-        errors["creatives"] = f"media of {', '.join(missing)} is MISSING"
+    errors |= _unstored(draft, creatives)
     if errors or draft.start is None or draft.end is None or draft.budget_micros is None:
         raise Invalid(list(errors.items()))
-    devices = await audience.audience_size(tx, campaign.id)
+    window = draft.start.at, draft.end.at
+    devices = await audience_with_slot(tx, campaign.id, draft, window, limits)
+    flagged = any(row["flags"] for row in creatives.values())
+    return Checked(*window, draft.budget_micros, devices, flagged)
+
+
+async def edit_errors(
+    tx: Tx, old: Draft, draft: Draft, operator: bool, now: datetime, limits: BookingLimits
+) -> dict[str, str]:
+    """What a submit would hold against that which an edit changes of a booked campaign, by field (SPEC 3).
+
+    The lead binds the submit alone. A flagged creative comes in by an operator, who would have to approve it.
+    """
+    errors = _missing(draft)
+    if (draft.start, draft.end) != (old.start, old.end):
+        errors |= _time_errors(replace(draft, allow_short_lead=True), now, limits)
+    added = [one for one in draft.creatives if one not in old.creatives]
+    if added:
+        rows = await hold_creatives(tx, added)
+        errors |= _unstored(replace(draft, creatives=tuple(added)), rows)
+        flagged = [str(row["id"]) for row in rows.values() if row["flags"]]
+        if flagged and not operator:
+            errors["creatives"] = f"{', '.join(flagged)} is flagged: to add it needs an operator"
+    return errors
+
+
+def _unstored(draft: Draft, creatives: Mapping[CreativeId, Row]) -> dict[str, str]:
+    missing = [str(one) for one in draft.creatives if one not in creatives or creatives[one]["state"] != "STORED"]
+    return {"creatives": f"media of {', '.join(missing)} is MISSING"} if missing else {}
+
+
+async def audience_with_slot(
+    tx: Tx, campaign_id: CampaignId, draft: Draft, window: tuple[datetime, datetime], limits: BookingLimits
+) -> int:
+    """How many devices the campaign as it is stored is for, at least one of them with a slot in the window (SPEC 3).
+
+    Raises NoEligibleDevices, Invalid when they are too many.
+    """
+    devices = await audience.audience_size(tx, campaign_id)
     if devices > limits.max_audience:
         raise Invalid([("target", f"names {devices} devices, must be at most {limits.max_audience}")])
+    creatives = await hold_creatives(tx, draft.creatives)
     longest_ms = max(row["duration_ms"] for row in creatives.values())
-    window = draft.start.at, draft.end.at
-    kinds = await audience.screen_kinds(tx, campaign.id)
+    kinds = await audience.screen_kinds(tx, campaign_id)
     # in a thread: where there is none, a year of each kind of screen is looked through
     if not await asyncio.to_thread(_any_slot, draft, window, longest_ms, kinds):
         raise NoEligibleDevices(f"{devices} devices are eligible, 0 of them with a slot in the campaign's window")
-    flagged = any(row["flags"] for row in creatives.values())
-    return Checked(*window, draft.budget_micros, devices, flagged)
+    return devices
 
 
 def _any_slot(draft: Draft, window: tuple[datetime, datetime], longest_ms: int, kinds: Sequence[Screen]) -> bool:

@@ -306,7 +306,7 @@ OPERATIONS: Final = (
     Operation(
         "PATCH",
         _ONE,
-        "Edit a draft or a rejected campaign",
+        "Edit what its status lets: a draft whole, a booked one later, longer, to more screens",
         ANYONE,
         change,
         replies.CampaignReply,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from daemon.campaigns.campaign import Campaign, Status, TransitionType
-from daemon.campaigns.draft import Draft
+from daemon.campaigns.draft import Draft, Edge
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import decimal
 from playlists import localtime
@@ -171,16 +171,35 @@ async def edit(tx: Tx, campaign_id: CampaignId, draft: Draft) -> None:
     await tx.execute(EDIT, campaign_id, localtime.tzdata_version(), *_columns(draft))
 
 
+EDIT_BOOKED = """
+UPDATE campaigns
+SET name = $2, priority = $3, start_at = $4, start_local = $5, end_at = $6, end_local = $7,
+    tzdata_version = CASE WHEN $8 THEN least(tzdata_version, $9) ELSE tzdata_version END,
+    ready_at = CASE WHEN $10 THEN NULL ELSE ready_at END
+WHERE id = $1"""
+
+
+async def edit_booked(tx: Tx, campaign_id: CampaignId, draft: Draft, resolved: bool, withdrawn: bool) -> None:
+    """Write what a locked campaign that is booked says now; `save` logs it.
+
+    `resolved` says that a wall time was: the older of the two versions stands, so that the edge which was not is
+    still looked at by the newer rules. What is `withdrawn` from the playlists becomes ready anew. Raises
+    asyncpg.UniqueViolationError as `edit` does.
+    """
+    await tx.execute(
+        EDIT_BOOKED, campaign_id, draft.name, draft.priority, *_edge(draft.start), *_edge(draft.end), resolved,
+        localtime.tzdata_version(), withdrawn,
+    )  # fmt: skip
+
+
 def _columns(draft: Draft) -> tuple[Any, ...]:
     return (
         draft.name,
         draft.channel,
         draft.description,
         draft.timezone,
-        draft.start.at if draft.start else None,
-        draft.start.local if draft.start else None,
-        draft.end.at if draft.end else None,
-        draft.end.local if draft.end else None,
+        *_edge(draft.start),
+        *_edge(draft.end),
         draft.budget_micros,
         draft.daily_cap_micros,
         draft.priority,
@@ -191,6 +210,10 @@ def _columns(draft: Draft) -> tuple[Any, ...]:
         draft.brand,
         draft.category,
     )
+
+
+def _edge(edge: Edge | None) -> tuple[datetime | None, datetime | None]:
+    return (edge.at, edge.local) if edge else (None, None)
 
 
 DROP_CREATIVES = "DELETE FROM campaign_creatives WHERE campaign_id = $1"

@@ -220,7 +220,7 @@ async def test_what_needs_approval_waits_and_a_rejection_gives_the_money_back(co
         "created", "submitted", "rejected", "updated", "submitted", "approved",
     ]  # fmt: skip
     with pytest.raises(EditNotAllowed):
-        await editing.edit(connection, campaign_id, {"name": "Later"}, NOW, OPERATOR, LIMITS)
+        await editing.edit(connection, campaign_id, {"budget": "300.00"}, NOW, OPERATOR, LIMITS)
 
 
 async def test_a_withdrawal_closes_and_a_late_approval_is_refused(connection: Tx) -> None:
@@ -323,9 +323,9 @@ ALLOWED = {
     Status.DRAFT: {"submit", "delete", "edit"},
     Status.PENDING_APPROVAL: {"approve", "reject", "cancel"},
     Status.REJECTED: {"edit"},
-    Status.SCHEDULED: {"cancel", "execute", "topup"},
-    Status.ACTIVE: {"cancel", "pause", "topup"},
-    Status.PAUSED: {"cancel", "pause", "resume", "topup"},
+    Status.SCHEDULED: {"cancel", "execute", "topup", "edit"},
+    Status.ACTIVE: {"cancel", "pause", "topup", "edit"},
+    Status.PAUSED: {"cancel", "pause", "resume", "topup", "edit"},
 }
 
 

@@ -24,6 +24,7 @@ LIMITS = BookingLimits(
     max_creatives=10,
     max_audience=1_000_000,
     settle_after=timedelta(minutes=5),
+    distribution_lead=timedelta(days=1),
 )
 OPERATOR = Caller("token:operator", "an-operator-asked", operator=True)
 

@@ -120,4 +120,5 @@ def limits() -> BookingLimits:
         max_creatives=10,
         max_audience=1_000_000,
         settle_after=timedelta(minutes=5),
+        distribution_lead=timedelta(days=1),
     )
