@@ -71,7 +71,7 @@ def enumerate_children(metrics: Metrics) -> None:
     """Let every child of the metrics of transitions and mails exist from the first scrape."""
     precreate(metrics.transitions_total, TransitionType)
     precreate(metrics.transition_lateness_seconds, TransitionType)
-    precreate(metrics.transitions_missed_total, (Reason.NEVER_DISTRIBUTED,))
+    precreate(metrics.transitions_missed_total, (Reason.NEVER_DISTRIBUTED, Reason.START_DEADLINE))
     for kind in kinds.Kind:
         for answer in Answer:
             metrics.mails_total.labels(kind, answer.value)

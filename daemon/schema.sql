@@ -74,6 +74,7 @@ CREATE TABLE public.campaigns (
     created_by text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    approve_by timestamp with time zone,
     risk_checked_at timestamp with time zone,
     budget_told_micros bigint,
     capped_until timestamp with time zone,
@@ -100,6 +101,26 @@ END),
     CONSTRAINT campaigns_window CHECK ((end_at > start_at))
 )
 WITH (fillfactor='80');
+
+CREATE TABLE public.clock_jumps (
+    id bigint NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    expected_at timestamp with time zone NOT NULL,
+    witness text NOT NULL,
+    expected interval NOT NULL,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT clock_jumps_check CHECK (((ended_at IS NULL) = (ended_by IS NULL)))
+);
+
+ALTER TABLE public.clock_jumps ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.clock_jumps_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE public.creatives (
     id uuid DEFAULT uuidv7() NOT NULL,
@@ -353,7 +374,8 @@ CREATE TABLE public.presence (
     skew_ms bigint,
     errors jsonb DEFAULT '[]'::jsonb NOT NULL,
     online boolean DEFAULT false NOT NULL,
-    announcements integer DEFAULT 0 NOT NULL
+    announcements integer DEFAULT 0 NOT NULL,
+    sent_digest text
 )
 WITH (fillfactor='70');
 
@@ -364,6 +386,16 @@ CREATE TABLE public.purged_plays (
     charged_micros bigint NOT NULL,
     CONSTRAINT purged_plays_charged_micros_check CHECK ((charged_micros >= 0)),
     CONSTRAINT purged_plays_impressions_check CHECK ((impressions > 0))
+);
+
+CREATE TABLE public.quarantine (
+    campaign_id uuid NOT NULL,
+    change text NOT NULL,
+    attempts integer NOT NULL,
+    since timestamp with time zone NOT NULL,
+    retry_at timestamp with time zone NOT NULL,
+    error text NOT NULL,
+    CONSTRAINT quarantine_attempts_check CHECK ((attempts > 0))
 );
 
 CREATE TABLE public.schema_migrations (
@@ -466,6 +498,13 @@ CREATE TABLE public.transitions (
     CONSTRAINT transitions_sequence_check CHECK ((sequence > 0))
 );
 
+CREATE TABLE public.zone_rules (
+    singleton boolean DEFAULT true NOT NULL,
+    version text DEFAULT ''::text NOT NULL,
+    seen_at timestamp with time zone,
+    CONSTRAINT zone_rules_singleton_check CHECK (singleton)
+);
+
 ALTER TABLE ONLY public.activation_codes
     ADD CONSTRAINT activation_codes_pkey PRIMARY KEY (code_sha256);
 
@@ -483,6 +522,9 @@ ALTER TABLE ONLY public.campaign_creatives
 
 ALTER TABLE ONLY public.campaigns
     ADD CONSTRAINT campaigns_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.clock_jumps
+    ADD CONSTRAINT clock_jumps_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.creatives
     ADD CONSTRAINT creatives_pkey PRIMARY KEY (id);
@@ -544,6 +586,9 @@ ALTER TABLE ONLY public.presence
 ALTER TABLE ONLY public.purged_plays
     ADD CONSTRAINT purged_plays_once UNIQUE NULLS NOT DISTINCT (campaign_id, counted_on);
 
+ALTER TABLE ONLY public.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (campaign_id);
+
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
 
@@ -571,6 +616,9 @@ ALTER TABLE ONLY public.tenants
 ALTER TABLE ONLY public.transitions
     ADD CONSTRAINT transitions_pkey PRIMARY KEY (campaign_id, sequence);
 
+ALTER TABLE ONLY public.zone_rules
+    ADD CONSTRAINT zone_rules_pkey PRIMARY KEY (singleton);
+
 CREATE INDEX activation_codes_by_device ON public.activation_codes USING btree (device_id);
 
 CREATE INDEX api_tokens_by_tenant ON public.api_tokens USING btree (tenant_id, id);
@@ -579,17 +627,27 @@ CREATE INDEX campaign_creatives_by_creative ON public.campaign_creatives USING b
 
 CREATE INDEX campaigns_by_tenant ON public.campaigns USING btree (tenant_id, id);
 
+CREATE INDEX campaigns_by_wall_time ON public.campaigns USING btree (tzdata_version, id) WHERE (((start_local IS NOT NULL) OR (end_local IS NOT NULL)) AND (deleted_at IS NULL) AND (status = ANY (ARRAY['DRAFT'::text, 'PENDING_APPROVAL'::text, 'SCHEDULED'::text, 'ACTIVE'::text, 'PAUSED'::text])));
+
 CREATE INDEX campaigns_in_playlists ON public.campaigns USING btree (end_at, id) WHERE ((distributed_at IS NOT NULL) AND (status = ANY (ARRAY['SCHEDULED'::text, 'ACTIVE'::text, 'COMPLETED'::text])) AND (pause_causes = '{}'::text[]));
 
 CREATE UNIQUE INDEX campaigns_name_unique ON public.campaigns USING btree (tenant_id, name) WHERE (deleted_at IS NULL);
+
+CREATE INDEX campaigns_stopped ON public.campaigns USING btree (end_at) WHERE ('EMERGENCY_STOP'::text = ANY (pause_causes));
 
 CREATE INDEX campaigns_to_complete ON public.campaigns USING btree (end_at, id) WHERE (status = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text]));
 
 CREATE INDEX campaigns_to_distribute ON public.campaigns USING btree (start_at, id) WHERE ((distributed_at IS NULL) AND (status = ANY (ARRAY['SCHEDULED'::text, 'ACTIVE'::text])));
 
+CREATE INDEX campaigns_to_expire ON public.campaigns USING btree (LEAST(approve_by, end_at), id) WHERE (status = 'PENDING_APPROVAL'::text);
+
+CREATE INDEX campaigns_to_retry ON public.campaigns USING btree (retry_at) WHERE (retry_at IS NOT NULL);
+
 CREATE INDEX campaigns_to_settle ON public.campaigns USING btree (settle_at, id) WHERE ((settled_at IS NULL) AND (status = ANY (ARRAY['COMPLETED'::text, 'CANCELLED'::text, 'FAILED'::text])));
 
 CREATE INDEX campaigns_to_start ON public.campaigns USING btree (start_at, id) WHERE (status = 'SCHEDULED'::text);
+
+CREATE UNIQUE INDEX clock_jumps_one_open ON public.clock_jumps USING btree ((true)) WHERE (ended_at IS NULL);
 
 CREATE INDEX creatives_by_sha256 ON public.creatives USING btree (sha256);
 
@@ -723,6 +781,9 @@ ALTER TABLE ONLY public.presence
 ALTER TABLE ONLY public.purged_plays
     ADD CONSTRAINT purged_plays_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaigns(id);
 
+ALTER TABLE ONLY public.quarantine
+    ADD CONSTRAINT quarantine_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES public.campaigns(id);
+
 ALTER TABLE ONLY public.screens
     ADD CONSTRAINT screens_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id);
 
@@ -747,6 +808,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.api_tokens TO signaged_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.campaign_creatives TO signaged_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.campaigns TO signaged_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.clock_jumps TO signaged_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.creatives TO signaged_app;
 
@@ -794,6 +857,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.presence TO signaged_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.purged_plays TO signaged_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.quarantine TO signaged_app;
+
 GRANT SELECT ON TABLE public.schema_migrations TO signaged_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.screens TO signaged_app;
@@ -809,3 +874,5 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.targets TO signaged_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tenants TO signaged_app;
 
 GRANT SELECT,INSERT ON TABLE public.transitions TO signaged_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.zone_rules TO signaged_app;

@@ -232,4 +232,5 @@ LIFE = (
     Step("start", partial(drain, (lifecycle.MISS, lifecycle.START))),
     Step("settle", partial(drain, (lifecycle.SETTLE,))),
     Step("distribute", _distribute),
+    Step("expire", partial(drain, (lifecycle.EXPIRE,))),
 )

@@ -89,7 +89,7 @@ async def _plan(ground: Ground, steps: Sequence[Step]) -> Plan:
     async with ground.begin() as tx:
         row = await next_due(tx, now, ground.rules.lead)
     plan = {step.name: row[step.name] for step in steps if row.get(step.name) is not None}
-    oldest = min((plan[name] for name in ("complete", "start", "settle") if name in plan), default=now)
+    oldest = min((plan[name] for name in ("complete", "start", "settle", "expire") if name in plan), default=now)
     ground.metrics.transitions_oldest_due_seconds.set(max(0.0, (now - oldest).total_seconds()))
     return plan
 

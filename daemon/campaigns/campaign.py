@@ -35,7 +35,9 @@ class Reason(StrEnum):
     NO_ELIGIBLE_DEVICES = "NO_ELIGIBLE_DEVICES"
     TENANT_SUSPENDED = "TENANT_SUSPENDED"
     EMERGENCY_STOP = "EMERGENCY_STOP"
-    NEVER_DISTRIBUTED = "NEVER_DISTRIBUTED"  # missed
+    NEVER_DISTRIBUTED = "NEVER_DISTRIBUTED"  # missed, its whole window long
+    START_DEADLINE = "START_DEADLINE"  # missed, past its start_deadline
+    NOT_APPROVED = "NOT_APPROVED"  # expired
     TRANSITION_FAILED = "TRANSITION_FAILED"  # failed, after its retries
     DEVICES_FAILED = "DEVICES_FAILED"  # failed, its whole audience did
 

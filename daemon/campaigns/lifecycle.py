@@ -87,8 +87,13 @@ async def revive(tx: Tx, now: datetime) -> list[Transition]:
 
 
 async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
-    """Give those up that were in no playlist in their whole window; their holds go back. Tenants are locked too."""
-    return [_missed(row, now) for row in await due.miss(tx, ids, now)]
+    """Give those up that were in no playlist in time; their holds go back. Tenants are locked too."""
+    return [_closed(TransitionType.MISSED, Status.MISSED, row, now) for row in await due.miss(tx, ids, now)]
+
+
+async def expire(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
+    """Close those that nobody approved in time; their holds go back. Tenants are locked too."""
+    return [_closed(TransitionType.EXPIRED, Status.EXPIRED, row, now) for row in await due.expire(tx, ids, now)]
 
 
 async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta = timedelta()) -> list[Transition]:
@@ -99,6 +104,7 @@ async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta 
 COMPLETE = Change(TransitionType.COMPLETED, partial(due.claim, due.CLAIM_TO_COMPLETE), complete)
 START = Change(TransitionType.STARTED, partial(due.claim, due.CLAIM_TO_START), start)
 MISS = Change(TransitionType.MISSED, partial(due.claim, due.CLAIM_TO_MISS), miss)
+EXPIRE = Change(TransitionType.EXPIRED, partial(due.claim, due.CLAIM_TO_EXPIRE), expire)
 SETTLE = Change(TransitionType.SETTLED, partial(due.claim, due.CLAIM_TO_SETTLE), settle)
 
 
@@ -149,13 +155,13 @@ def _fact(
 
 # Rows of the hot statements, by position: a thousand a batch.
 _SCHEDULED, _ACTIVE = Status.SCHEDULED.value, Status.ACTIVE.value
-_COMPLETED, _MISSED = Status.COMPLETED.value, Status.MISSED.value
+_COMPLETED = Status.COMPLETED.value
 
 
 def _start_fact(
     row: Row, now: datetime, reason: str | None, actor: str, changes: list[dict[str, object]]
 ) -> Transition:
-    campaign_id, tenant_id, sequence, name, channel, start_at, _, recipients, correlation_id, _ = row
+    campaign_id, tenant_id, sequence, name, channel, start_at, _, recipients, correlation_id, *_ = row
     return Transition(
         campaign_id, tenant_id, sequence, "started", name, channel, _SCHEDULED, _ACTIVE, reason, None, changes, {},
         start_at, now, start_at, now, recipients, actor, correlation_id,
@@ -172,7 +178,7 @@ def _completed(row: Row, now: datetime) -> Transition:
 
 def _settled(row: Row, now: datetime) -> Transition:
     (campaign_id, tenant_id, sequence, name, channel, status, start_at, due_at, since, recipients, correlation_id,
-     amount, spent, impressions) = row  # fmt: skip
+     amount, spent, impressions, _) = row  # fmt: skip
     moved = {"released": decimal(amount), "spent": decimal(spent), "impressions": impressions}
     return Transition(
         campaign_id, tenant_id, sequence, "settled", name, channel, status, status, None, None, [], moved,
@@ -180,10 +186,10 @@ def _settled(row: Row, now: datetime) -> Transition:
     )  # fmt: skip
 
 
-def _missed(row: Row, now: datetime) -> Transition:
+def _closed(kind: TransitionType, status: Status, row: Row, now: datetime) -> Transition:
     (campaign_id, tenant_id, sequence, name, channel, before, start_at, due_at, since, recipients, correlation_id,
-     amount, _, _) = row  # fmt: skip
+     amount, _, _, reason) = row  # fmt: skip
     return Transition(
-        campaign_id, tenant_id, sequence, "missed", name, channel, before, _MISSED, Reason.NEVER_DISTRIBUTED.value,
+        campaign_id, tenant_id, sequence, kind.value, name, channel, before, status.value, reason,
         None, [], {"released": decimal(amount)}, due_at, now, start_at, since, recipients, ACTOR, correlation_id,
     )  # fmt: skip

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
-_DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE')
+_DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}'
   AND start_at <= $1::timestamptz + $2::interval AND end_at > $1 AND (retry_at IS NULL OR retry_at <= $1)"""
-# Not before somebody let it: booked, approved or resumed within the lead, or started by hand.
+# Not before somebody let it: booked, approved or resumed within the lead, or started by hand; nor while it was held.
 _DUE_AT = """(
-    SELECT greatest(c.start_at - $2::interval, c.submitted_at, max(t.executed_at)) FROM transitions t
+    SELECT greatest(c.start_at - $2::interval, c.submitted_at, max(t.executed_at),
+                    (SELECT max(ended_at) FROM pauses p WHERE p.campaign_id = c.id))
+    FROM transitions t
     WHERE t.campaign_id = c.id
       AND (t.type IN ('scheduled', 'approved', 'resumed') OR t.type = 'started' AND t.actor <> 'signaged')
 ) AS due_at"""

@@ -15,8 +15,10 @@ from playlists.queries import Row, Tx
 # What is due. A campaign whose transition failed alone waits for its retry.
 _RESTED = "(retry_at IS NULL OR retry_at <= $1)"
 TO_COMPLETE = "status IN ('ACTIVE', 'PAUSED') AND end_at <= $1"
-TO_START = "status = 'SCHEDULED' AND start_at <= $1 AND (end_at > $1 OR distributed_at IS NOT NULL)"
-TO_MISS = "status = 'SCHEDULED' AND start_at <= $1 AND end_at <= $1 AND distributed_at IS NULL"
+_MISSED = "(end_at <= $1 OR start_deadline < $1) AND distributed_at IS NULL"  # what starts at its deadline is in time
+TO_START = f"status = 'SCHEDULED' AND start_at <= $1 AND NOT coalesce({_MISSED}, false)"
+TO_MISS = f"status = 'SCHEDULED' AND start_at <= $1 AND {_MISSED}"
+TO_EXPIRE = "status = 'PENDING_APPROVAL' AND least(approve_by, end_at) <= $1"
 _UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED')"
 TO_SETTLE = f"{_UNSETTLED} AND settle_at <= $1"
 
@@ -44,6 +46,7 @@ CLAIM_TO_COMPLETE = _claim(TO_COMPLETE, "end_at")
 CLAIM_TO_START = _claim(TO_START, "start_at")
 CLAIM_TO_MISS = _claim_with_wallets(TO_MISS, "start_at")
 CLAIM_TO_SETTLE = _claim_with_wallets(TO_SETTLE, "settle_at")
+CLAIM_TO_EXPIRE = _claim_with_wallets(TO_EXPIRE, "least(approve_by, end_at)")
 
 
 async def claim(statement: str, tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
@@ -87,14 +90,15 @@ WITH started AS (
         version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[]) AND c.status = 'SCHEDULED'
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, c.start_at, c.end_at,
-              c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id, c.held_micros
+              c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id, c.held_micros, c.pause_causes
 ), logged AS (
     INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'started', 'SCHEDULED', 'ACTIVE', $3, $6::jsonb, '{{}}', start_at, $1,
            total_recipients, $4, correlation_id
     FROM started
 )
-SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id, held_micros
+SELECT id, tenant_id, sequence, name, channel, start_at, end_at, total_recipients, correlation_id, held_micros,
+       pause_causes
 FROM started"""  # noqa: S608 - constants of this module
 
 
@@ -127,7 +131,8 @@ WITH released AS (
         retry_at = NULL, version = c.version + 1, sequence = c.sequence + 1, updated_at = $1, {change}
     WHERE c.id = ANY ($2::uuid[]) AND {state}
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
-              c.start_at, c.end_at, c.settle_at, c.activated_at, c.total_recipients, c.correlation_id,
+              c.status_reason, c.start_at, c.end_at, c.start_deadline, c.approve_by, c.settle_at, c.activated_at,
+              c.total_recipients, c.correlation_id,
               old.held_micros AS amount, c.spent_micros, c.impressions
 ), posted AS (
     INSERT INTO ledger (tenant_id, campaign_id, sequence, kind, debit, credit, amount_micros, at)
@@ -143,7 +148,7 @@ WITH released AS (
     FROM released
 )
 SELECT id, tenant_id, sequence, name, channel, from_status, start_at, {due_at} AS due_at, activated_at,
-       total_recipients, correlation_id, amount, spent_micros, impressions
+       total_recipients, correlation_id, amount, spent_micros, impressions, status_reason
 FROM released"""
 SETTLE = _RELEASE.format(
     change="status = c.status",
@@ -153,19 +158,34 @@ SETTLE = _RELEASE.format(
            'released_micros', amount, 'spent_micros', spent_micros, 'impressions', impressions), settle_at""",
     due_at="settle_at",
 )
+_LATEST = "least(start_deadline, end_at)"  # that it may have started, and why it was missed then
+_WHY = "CASE WHEN start_deadline < end_at THEN 'START_DEADLINE' ELSE 'NEVER_DISTRIBUTED' END"
 MISS = _RELEASE.format(
-    change="status = 'MISSED', status_reason = 'NEVER_DISTRIBUTED', status_note = NULL",
+    change=f"status = 'MISSED', status_reason = {_WHY}, status_note = NULL",
     state=TO_MISS,
     log=_LOG,
-    log_values="""'missed', 'SCHEDULED', 'MISSED', 'NEVER_DISTRIBUTED', '[]',
-           jsonb_build_object('released_micros', amount), end_at""",
-    due_at="end_at",
+    log_values=f"""'missed', 'SCHEDULED', 'MISSED', status_reason, '[]',
+           jsonb_build_object('released_micros', amount), {_LATEST}""",
+    due_at=_LATEST,
+)
+EXPIRE = _RELEASE.format(
+    change="status = 'EXPIRED', status_reason = 'NOT_APPROVED', status_note = NULL",
+    state=TO_EXPIRE,
+    log=_LOG,
+    log_values="""'expired', 'PENDING_APPROVAL', 'EXPIRED', 'NOT_APPROVED', '[]',
+           jsonb_build_object('released_micros', amount), least(approve_by, end_at)""",
+    due_at="least(approve_by, end_at)",
 )
 
 
 async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
     """Settle those of the campaigns that are over; they and their tenants are locked."""
     return await tx.fetch(SETTLE, now, ids)
+
+
+async def expire(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
+    """Close those of the campaigns that nobody approved in time; they and their tenants are locked."""
+    return await tx.fetch(EXPIRE, now, ids)
 
 
 async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
@@ -296,23 +316,25 @@ async def log_unmoved(
 
 def _next(at: str, state: str, lead: str = "") -> str:
     """The earliest instant that is still to come, or at which what is due already may be tried (again)."""
-    due, now = (f"{at} - {lead}", f"$1::timestamptz + {lead}") if lead else (at, "$1")
+    due, now = (f"at - {lead}", f"$1::timestamptz + {lead}") if lead else ("at", "$1")
     return f"""least(
-    (SELECT min({due}) FROM (SELECT {at} FROM campaigns WHERE {state} AND {at} > {now} ORDER BY {at} LIMIT 1) ahead),
+    (SELECT min({due})
+     FROM (SELECT {at} AS at FROM campaigns WHERE {state} AND {at} > {now} ORDER BY {at} LIMIT 1) ahead),
     (SELECT min(greatest({due}, retry_at))
-     FROM (SELECT {at}, retry_at FROM campaigns WHERE {state} AND {at} <= {now} ORDER BY {at} LIMIT 1000) late))"""  # noqa: S608 - constants
+     FROM (SELECT {at} AS at, retry_at FROM campaigns WHERE {state} AND {at} <= {now} ORDER BY {at} LIMIT 1000) late))"""  # noqa: S608 - constants
 
 
-_UNDISTRIBUTED = "distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND end_at > $1"
+_UNDISTRIBUTED = "distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}' AND end_at > $1"
 NEXT_DUE = f"""
 SELECT {_next("end_at", "status IN ('ACTIVE', 'PAUSED')")} AS complete,
        {_next("start_at", "status = 'SCHEDULED'")} AS start,
        {_next("settle_at", _UNSETTLED)} AS settle,
-       {_next("start_at", _UNDISTRIBUTED, "$2::interval")} AS distribute"""
+       {_next("start_at", _UNDISTRIBUTED, "$2::interval")} AS distribute,
+       {_next("least(approve_by, end_at)", "status = 'PENDING_APPROVAL'")} AS expire"""
 
 
 async def next_due(tx: Tx, now: datetime, lead: timedelta) -> Row:
-    """When the next `complete start settle distribute` is due, each null if none; past instants are due now."""
+    """When the next `complete start settle distribute expire` is due, each null if none; past instants are due now."""
     row = await tx.fetchrow(NEXT_DUE, now, lead)
     assert row is not None  # noqa: S101 - a SELECT without FROM is one row
     return row
