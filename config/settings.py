@@ -1,10 +1,12 @@
 """One model per concern; values from the environment, systemd credentials and a TOML file, unknown keys refused."""
 
 import re
+import tomllib
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
@@ -131,14 +133,35 @@ def _durations(value: object) -> object:
     return [part for part in value.strip("[] ").split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _tables(value: object) -> object:
+    """A list of tables as TOML writes it in one line, where it comes as text."""
+    try:
+        return tomllib.loads(f"it = {value}")["it"] if isinstance(value, str) else value
+    except tomllib.TOMLDecodeError:
+        raise ValueError('must be a list of tables, like [{category = "bakery", cpm = "8.00"}]') from None
+
+
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), PlainSerializer(_plain_seconds)]
 Duration = Annotated[Seconds, AfterValidator(_some)]
+
+
+def _at_most(seconds: int) -> Callable[[timedelta], timedelta]:
+    def check(value: timedelta) -> timedelta:
+        if value > timedelta(seconds=seconds):
+            raise ValueError(f"must be at most {seconds}")
+        return value
+
+    return check
+
+
 Wait = Annotated[Seconds, AfterValidator(_not_negative)]
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(_durations)]
 Amount = Annotated[int, BeforeValidator(_micros), PlainSerializer(_plain_amount)]
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 Count = Annotated[int, Field(ge=1)]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEK: tuple[Day, ...] = get_args(Day)
 
 
 class Section(BaseModel):
@@ -165,7 +188,8 @@ class KafkaSettings(Section):
     topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "signage.campaigns"
     devices_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "signage.devices"
     idempotence: Literal["auto", "on", "off"] = "auto"
-    request_timeout: Duration = timedelta(seconds=10)
+    # one call may hold up the relay's heartbeat for as long
+    request_timeout: Annotated[Duration, AfterValidator(_at_most(30))] = timedelta(seconds=10)
 
 
 class SmtpSettings(Section):
@@ -201,11 +225,36 @@ class MediaSettings(Section):
     max_bytes: Count = 2_147_483_648
 
 
+class RateSettings(Section):
+    """One rate of the card: the price of a thousand plays in a kind of store, at hours of its day (SPEC 5)."""
+
+    cpm_micros: Amount = Field(alias="cpm")
+    category: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    days: tuple[Day, ...] = WEEK
+    from_: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = Field(default="00:00", alias="from")
+    to: Annotated[str, Field(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")] = "24:00"
+
+    @field_validator("days")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("must name at least one day, and none twice")
+        return value
+
+    @property
+    def hours(self) -> dict[str, object] | None:
+        """The hours as opening hours are written; None means always."""
+        if set(self.days) == set(WEEK) and (self.from_, self.to) == ("00:00", "24:00"):
+            return None
+        return {"days": list(self.days), "from": self.from_, "to": self.to}
+
+
 class MoneySettings(Section):
-    """One currency per network, amounts in micros."""
+    """One currency per network, amounts in micros; the first of `rates` that fits goes before the default."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     default_cpm_micros: Amount = Field(default=5_000_000, alias="default_cpm")
+    rates: Annotated[tuple[RateSettings, ...], BeforeValidator(_tables)] = ()
 
 
 class BookingSettings(Section):
@@ -218,6 +267,7 @@ class BookingSettings(Section):
     max_budget_micros: Amount = Field(default=1_000_000_000_000, alias="max_budget")
     min_topup_micros: Amount = Field(default=50_000_000, alias="min_topup")
     approval_limit_micros: Amount = Field(default=10_000_000_000, alias="approval_limit")
+    approval_wait: Duration = timedelta(days=30)
     running_limit: Annotated[int, Field(ge=0)] = 5
     max_creatives: Annotated[int, Field(ge=1, le=100)] = 10
     max_audience: Count = 1_000_000
@@ -296,10 +346,18 @@ class LogSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long what is no history is kept."""
+    """How long what is no history is kept; ledger and log are kept for ever (SPEC 13)."""
 
     idempotency: Duration = timedelta(days=1)
     mails: Duration = timedelta(days=30)
+    plays: Duration = timedelta(days=400)
+
+    @field_validator("plays")
+    @classmethod
+    def _longer_than_a_repeat(cls, value: timedelta) -> timedelta:
+        if value < timedelta(days=1):  # a play is known as answered as long as it could be sent again
+            raise ValueError("must be at least 86400")
+        return value
 
 
 class Settings(Section):

@@ -140,14 +140,17 @@ def _merge(onto: Values, given: Values) -> None:
 
 
 def _fault(details: ErrorDetails, text: str, origins: Mapping[str, str]) -> Fault:
-    path = [str(part) for part in details["loc"]]
-    key = ".".join(path[:2])
-    line = _line_of(text, *path[:2])
+    key, inner = ".".join(str(part) for part in details["loc"][:2]), ""
+    line = _line_of(text, *map(str, details["loc"][:2]))
+    match details["loc"]:
+        case (section, name, int(entry), str(field), *_):  # of a list of tables
+            inner = f"[{entry}].{field}"
+            line = _line_of(text, f"{section}.{name}", field, entry) or line
     if line is None and key not in origins:  # a section that only the environment names
         key = next((name for name in origins if name.startswith(f"{key}.")), key)
     if key in origins:
-        return Fault(key, f"{_reason(details)} ({origins[key]})")
-    return Fault(key, _reason(details), line)
+        return Fault(key + inner, f"{_reason(details)} ({origins[key]})")
+    return Fault(key + inner, _reason(details), line)
 
 
 def _reason(details: ErrorDetails) -> str:
@@ -157,17 +160,22 @@ def _reason(details: ErrorDetails) -> str:
     return template.format(**details.get("ctx", {}))
 
 
-def _line_of(text: str, section: str, key: str = "") -> int | None:
-    """Find the line where a key, or failing that its section, is set; TOML parsers tell no positions."""
-    current, header = "", None
+def _line_of(text: str, table: str, key: str = "", entry: int = 0) -> int | None:
+    """Find the line where a key, or failing that its table, is set; TOML parsers tell no positions.
+
+    `entry` counts the headers of a list of tables from 0.
+    """
+    current, header, seen = "", None, -1
     for number, line in enumerate(text.splitlines(), 1):
-        if match := re.match(r"\s*\[\s*([\w.\"'-]+?)\s*\]", line):
+        if match := re.match(r"\s*\[{1,2}\s*([\w.\"'-]+?)\s*\]", line):
             current = match[1].strip("\"'")
-            header = number if current == section else header
+            seen += current == table
+            header = number if current == table and seen == entry else header
         elif match := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
             name = re.sub(r"[\"' ]", "", match[1])
             full = f"{current}.{name}" if current else name
-            if full == f"{section}.{key}" or (not current and name == section):
+            here = current != table or seen == entry
+            if (full == f"{table}.{key}" and here) or (not current and name == table):
                 return number
     return header
 

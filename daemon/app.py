@@ -22,7 +22,7 @@ from daemon.compiling import Reach
 from daemon.database import Database
 from daemon.feed import Feed
 from daemon.feed import run as follow
-from daemon.limits import booking_limits, tenant_defaults
+from daemon.limits import booking_limits, prices, tenant_defaults
 from daemon.media import MediaFolder
 from daemon.metrics import Metrics
 from daemon.migrate import MigrationError
@@ -199,7 +199,7 @@ def _screens(settings: Settings, platform: Platform, feed: Feed, sightings: Sigh
         rhythm=Rhythm(
             settings.devices.poll_after,
             settings.devices.heartbeat,
-            settings.money.default_cpm_micros,
+            prices(settings),
             settings.http.max_body_bytes,
         ),
         woken=platform.woken,

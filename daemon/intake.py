@@ -1,6 +1,5 @@
 """Where plays, deliveries and the ledger meet: what devices report, judged and paid in one transaction."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +7,9 @@ from datetime import datetime
 from daemon.announce import announce
 from daemon.campaigns import ledger, lifecycle
 from daemon.campaigns.events import Transition
+from daemon.campaigns.purse import Purse
 from daemon.campaigns.queries import playing
+from daemon.campaigns.rates import Prices, Tariff
 from devices import plays
 from devices.contents import Contents, Library
 from devices.plays import Facts, Play, Verdict
@@ -27,33 +28,48 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Every play of a report with its verdict, in its order, and the transitions that followed."""
+    """Every play of a report with its verdict, in its order, and the transitions that followed.
+
+    `moved` says that something more than money did: loops should look.
+    """
 
     results: Sequence[Judged]
     transitions: Sequence[Transition]
+    moved: bool
 
 
 async def accept(
-    tx: Tx, device_id: DeviceId, report: Report, library: Library, default_cpm_micros: int, now: datetime
+    tx: Tx, device_id: DeviceId, report: Report, library: Library, prices: Prices, now: datetime
 ) -> Receipt:
     """Judge, count and charge the plays of one report; all of it is durable with `tx`, or none (SPEC 5, 7).
 
-    The device's row is locked first, then the campaigns by id. A campaign that has nothing left is PAUSED.
+    The device's row is locked first, then the campaigns by id. A campaign that has nothing left is PAUSED; one that
+    has nothing left for the day it is leaves the playlists until that day is over.
     """
-    cpm_micros = await lock_reporter(tx, device_id)
+    tariff = Tariff(prices, *await lock_reporter(tx, device_id))
     facts, contents, campaigns = await _facts(tx, device_id, report, library, now)
-    purse = _Purse(default_cpm_micros if cpm_micros is None else cpm_micros, campaigns, contents)
+    purse = Purse(tariff, campaigns)
     seen, results = set(facts.answered), []
     for play in report.plays:
         verdict = Verdict.DUPLICATE if play.play_id in seen else plays.judge(play, facts, now)
         seen.add(play.play_id)
-        began = plays.corrected(play.started_at, facts.skew)
-        results.append(purse.pay(Judged(play, began, verdict, 0, 0)))
+        judged = Judged(play, plays.corrected(play.started_at, facts.skew), verdict)
+        results.append(_paid(judged, purse, contents) if verdict is Verdict.ACCEPTED else judged)
     await record_plays(tx, device_id, [r for r in results if r.verdict is not Verdict.DUPLICATE], now)
-    await ledger.charge(tx, purse.charges(), now)
+    await ledger.charge(tx, purse.charges(), now, purse.days())
+    capped = purse.capped(now)
+    await playing.cap(tx, capped, now)
     transitions = await lifecycle.exhaust(tx, purse.emptied(), now)
     await announce(tx, transitions, now)
-    return Receipt(results, transitions)
+    return Receipt(results, transitions, moved=bool(transitions or capped))
+
+
+def _paid(judged: Judged, purse: Purse, contents: dict[Digest, Contents]) -> Judged:
+    """The play with its price and what of it was charged; an impression that nothing is left for is unpaid."""
+    play = judged.play
+    creative_ms = contents[play.digest].durations[play.campaign_id, play.creative_id]
+    price, charged, on, empty = purse.pay(play.campaign_id, creative_ms, judged.started_at)
+    return Judged(play, judged.started_at, Verdict.UNPAID if empty else Verdict.ACCEPTED, price, charged, on)
 
 
 async def _facts(
@@ -64,7 +80,7 @@ async def _facts(
     there = await given(tx, device_id, list({play.digest for play in report.plays}))
     contents = await library.contents(tx, there)
     granted = {digest for digest, was_given in there.items() if was_given}
-    campaigns = await playing.lock_playing(tx, _billable(report.plays, contents, granted, known))
+    campaigns = await playing.lock_playing(tx, _billable(report.plays, contents, granted, known), now)
     facts = Facts(
         skew=report.device_time - now,
         answered=known,
@@ -84,39 +100,3 @@ def _billable(
         for play in reported
         if play.digest in granted and play.play_id not in known and play.campaign_id in contents[play.digest].campaigns
     })  # fmt: skip
-
-
-class _Purse:
-    """What the campaigns of one report have left, while its plays are paid in turn."""
-
-    def __init__(
-        self, cpm_micros: int, campaigns: dict[CampaignId, playing.Playing], contents: dict[Digest, Contents]
-    ) -> None:
-        self._cpm_micros, self._campaigns, self._contents = cpm_micros, campaigns, contents
-        self._rest = {campaign: found.rest_micros for campaign, found in campaigns.items()}
-        self._impressions: dict[CampaignId, int] = defaultdict(int)
-
-    def pay(self, judged: Judged) -> Judged:
-        """The play with its price and what of it was charged; an impression that nothing is left for is unpaid."""
-        if judged.verdict is not Verdict.ACCEPTED:
-            return judged
-        play = judged.play
-        creative_ms = self._contents[play.digest].durations[play.campaign_id, play.creative_id]
-        price = ledger.price_micros(self._cpm_micros, creative_ms, self._campaigns[play.campaign_id].priority)
-        self._impressions[play.campaign_id] += 1
-        rest = self._rest[play.campaign_id]
-        charged = min(price, rest)
-        self._rest[play.campaign_id] = rest - charged
-        verdict = Verdict.ACCEPTED if rest else Verdict.UNPAID
-        return judged._replace(verdict=verdict, price_micros=price, charged_micros=charged)
-
-    def charges(self) -> list[ledger.Charge]:
-        """One charge for each campaign that was seen, in order of id."""
-        return [
-            ledger.Charge(campaign, self._campaigns[campaign].rest_micros - self._rest[campaign], seen)
-            for campaign, seen in sorted(self._impressions.items())
-        ]
-
-    def emptied(self) -> list[CampaignId]:
-        """The campaigns that were seen and have nothing left."""
-        return [campaign for campaign in sorted(self._impressions) if not self._rest[campaign]]

@@ -1,7 +1,7 @@
 """Local wall time and zone to instant: the only resolver, on the rules of the tzdata package."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
@@ -111,6 +111,17 @@ def _change(before: datetime, after: datetime, rules: ZoneInfo) -> datetime:
         else:
             low = middle
     return high
+
+
+def date_ends(instant: datetime, zone_name: str) -> datetime:
+    """The UTC instant at which the local date that holds at an aware instant is over: the next local midnight.
+
+    Where a gap swallows that midnight, the gap; where it comes twice, the first that is still ahead.
+    """
+    rules = zone(zone_name)
+    midnight = datetime.combine(instant.astimezone(rules).date() + timedelta(days=1), time.min, rules)
+    first, second = midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC)
+    return first if first > instant else second
 
 
 def to_local(instant: datetime, zone_name: str) -> datetime:

@@ -1,7 +1,7 @@
-"""Money: what a play costs, and the transfers of hold, charge and release, append-only, in integer micros (SPEC 5)."""
+"""Money: what a play costs, and every transfer between accounts, append-only, in integer micros (SPEC 5)."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from daemon.campaigns.campaign import Campaign
@@ -70,6 +70,27 @@ async def deposit(tx: Tx, tenant_id: TenantId, amount_micros: int, reference: st
     await tx.execute(DEPOSIT, tenant_id, amount_micros, reference, now)
 
 
+ADJUST = """
+WITH adjusted AS (
+    UPDATE tenants SET funded_micros = funded_micros + $2, available_micros = available_micros + $2
+    WHERE id = $1 AND available_micros + $2 >= 0 RETURNING id
+)
+INSERT INTO ledger (tenant_id, kind, debit, credit, amount_micros, reference, at)
+SELECT id, 'adjustment', CASE WHEN $2 > 0 THEN 'cash' ELSE 'available' END,
+       CASE WHEN $2 > 0 THEN 'available' ELSE 'cash' END, abs($2), $3, $4
+FROM adjusted
+RETURNING amount_micros"""
+
+
+async def adjust(tx: Tx, tenant_id: TenantId, amount_micros: int, reason: str, now: datetime) -> None:
+    """Correct a tenant's wallet by a signed amount that is not zero; what is held or spent is never touched.
+
+    Raises InsufficientFunds when less is available than is to be taken.
+    """
+    if await tx.fetchval(ADJUST, tenant_id, amount_micros, reason, now) is None:
+        raise InsufficientFunds(await tx.fetchval(AVAILABLE, tenant_id), -amount_micros)
+
+
 class Charge(NamedTuple):
     """What the plays of one batch come to for one campaign; impressions count unpaid ones too."""
 
@@ -78,8 +99,16 @@ class Charge(NamedTuple):
     impressions: int
 
 
+class DayCharge(NamedTuple):
+    """What of a charge fell on one local date of a campaign with a daily cap; more than zero."""
+
+    campaign_id: CampaignId
+    spent_on: date
+    charged_micros: int
+
+
 # The tenant's row is not touched: what it spent is the sum over its campaigns.
-CHARGE = """
+_CHARGE = """
 WITH charges AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS c (campaign_id, charged_micros, impressions)
 ), charged AS (
@@ -88,15 +117,26 @@ WITH charges AS (
         impressions = c.impressions + x.impressions
     FROM charges x WHERE c.id = x.campaign_id
     RETURNING c.id, c.tenant_id, x.charged_micros
-)
+){days}
 INSERT INTO ledger (tenant_id, campaign_id, kind, debit, credit, amount_micros, at)
 SELECT tenant_id, id, 'charge', 'held', 'spent', charged_micros, $4 FROM charged WHERE charged_micros > 0"""
+CHARGE = _CHARGE.format(days="")
+CHARGE_DAYS = _CHARGE.format(
+    days=""", days AS (
+    INSERT INTO daily_spends AS d (campaign_id, spent_on, spent_micros)
+    SELECT * FROM unnest($5::uuid[], $6::date[], $7::bigint[])
+    ON CONFLICT (campaign_id, spent_on) DO UPDATE SET spent_micros = d.spent_micros + excluded.spent_micros
+)"""
+)
 
 
-async def charge(tx: Tx, charges: Sequence[Charge], now: datetime) -> None:
+async def charge(tx: Tx, charges: Sequence[Charge], now: datetime, days: Sequence[DayCharge] = ()) -> None:
     """Move what plays cost from held to spent and count them, one posting per campaign that paid.
 
-    The caller holds the campaigns' rows locked, in order of id, and charges no more than each holds.
+    `days` splits the charges of campaigns with a daily cap, a local date once each. The caller holds the campaigns'
+    rows locked, in order of id, and charges no more than each holds.
     """
-    if charges:
+    if days:
+        await tx.execute(CHARGE_DAYS, *zip(*charges, strict=True), now, *zip(*days, strict=True))
+    elif charges:
         await tx.execute(CHARGE, *zip(*charges, strict=True), now)

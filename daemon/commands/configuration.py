@@ -68,4 +68,9 @@ def _toml(sections: dict[str, dict[str, object]]) -> str:
 def _scalar(value: object) -> str:
     import orjson
 
-    return orjson.dumps(value).decode()  # numbers, booleans, strings and lists of them read the same in TOML
+    if isinstance(value, list):
+        return f"[{', '.join(map(_scalar, value))}]"
+    if isinstance(value, dict):  # what is not set is left out
+        pairs = ", ".join(f"{key} = {_scalar(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{ {pairs} }}"
+    return orjson.dumps(value).decode()  # numbers, booleans and strings read the same in TOML

@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 from daemon import intake, readiness
 from daemon.announce import report
 from daemon.campaigns.money import decimal
+from daemon.campaigns.rates import Prices
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Database
 from daemon.failpoints import failpoint
@@ -65,11 +66,11 @@ Answer = Callable[["Screens", web.Request], Awaitable[msgspec.Struct]]
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often screens come, and what a play costs where the device has no price of its own."""
+    """How often screens come, and what their plays cost."""
 
     poll_after: timedelta
     heartbeat: timedelta
-    default_cpm_micros: int
+    prices: Prices
     max_body_bytes: int
 
 
@@ -157,7 +158,7 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
     given = intake.Report(body.device_time, [_play(one) for one in body.plays])
     async with screens.database.transaction() as tx:
         receipt = await intake.accept(
-            tx, device_id, given, screens.library, screens.rhythm.default_cpm_micros, screens.clock.now()
+            tx, device_id, given, screens.library, screens.rhythm.prices, screens.clock.now()
         )
         failpoint("plays.before_commit")
     failpoint("plays.after_commit")
@@ -165,6 +166,7 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
         screens.metrics.plays_total.labels(verdict).inc(count)
     if receipt.transitions:
         report(receipt.transitions, screens.metrics, log)
+    if receipt.moved:
         screens.woken()
     return PlaysReply(
         [PlayResult(one.play.play_id, one.verdict, decimal(one.charged_micros)) for one in receipt.results]

@@ -1,14 +1,17 @@
 """Statements over reported plays and what they are judged by, apart from the campaigns' own rows."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from devices.plays import HOUSE, Play, Verdict
 from playlists.ids import DeviceId, Digest
 from playlists.queries import Tx
 
-_LOCK = "SELECT cpm_micros FROM devices WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK = """
+SELECT d.cpm_micros, s.category, s.timezone FROM devices d JOIN stores s ON s.id = d.store_id
+WHERE d.id = $1 FOR NO KEY UPDATE OF d
+"""
 _ANSWERED = "SELECT play_id FROM plays WHERE device_id = $1 AND play_id = ANY ($2::text[])"
 _GIVEN = """
 SELECT p.digest, g.device_id IS NOT NULL AS granted
@@ -17,26 +20,38 @@ WHERE p.digest = ANY ($2::text[])
 """
 _RECORD = """
 INSERT INTO plays (device_id, play_id, campaign_id, creative_id, variant, digest, started_at, duration_ms, verdict,
-                   price_micros, charged_micros, received_at)
+                   price_micros, charged_micros, counted_on, received_at)
 SELECT $1, p.*, $2 FROM unnest($3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::timestamptz[],
-                               $9::integer[], $10::text[], $11::bigint[], $12::bigint[]) AS p
+                               $9::integer[], $10::text[], $11::bigint[], $12::bigint[], $13::date[]) AS p
 """
 
 
 class Judged(NamedTuple):
-    """A play with its verdict: begun at `started_at` by our clock, priced and charged in micros."""
+    """A play with its verdict: begun at `started_at` by our clock, priced and charged in micros.
+
+    `counted_on` is the local date that it counts towards, where its campaign has a daily cap.
+    """
 
     play: Play
     started_at: datetime
     verdict: Verdict
-    price_micros: int
-    charged_micros: int
+    price_micros: int = 0
+    charged_micros: int = 0
+    counted_on: date | None = None
 
 
-async def lock_reporter(tx: Tx, device_id: DeviceId) -> int | None:
-    """The device's own CPM in micros, None where the network's counts; its reports now come one after the other."""
+class Reporter(NamedTuple):
+    """What of a device bears on the price of its plays: its own CPM in micros, its store's category and zone."""
+
+    cpm_micros: int | None
+    category: str | None
+    timezone: str
+
+
+async def lock_reporter(tx: Tx, device_id: DeviceId) -> Reporter:
+    """What the device's plays are priced by; its reports now come one after the other."""
     row = await tx.fetchrow(_LOCK, device_id)
-    return row["cpm_micros"] if row else None
+    return Reporter(*row) if row else Reporter(None, None, "UTC")
 
 
 async def answered(tx: Tx, device_id: DeviceId, play_ids: Sequence[str]) -> set[str]:
@@ -55,8 +70,8 @@ async def record_plays(tx: Tx, device_id: DeviceId, judged: Sequence[Judged], no
         rows = [
             (
                 *(of.play_id, None if of.campaign_id == HOUSE else of.campaign_id, of.creative_id, of.variant),
-                *(of.digest, began, of.duration_ms, verdict, price, charged),
+                *(of.digest, began, of.duration_ms, verdict, price, charged, on),
             )
-            for of, began, verdict, price, charged in judged
+            for of, began, verdict, price, charged, on in judged
         ]
         await tx.execute(_RECORD, device_id, now, *(list(column) for column in zip(*rows, strict=True)))

@@ -10,11 +10,12 @@ from playlists.placement import Media, Placement
 from playlists.queries.transaction import Row, Tx
 
 # A campaign that ended stays in: what was planned does not change by its end. The index is campaigns_in_playlists.
+# One that has used up its day comes back by itself: its window begins then, so that nothing happens at midnight.
 PLACED = """
-SELECT c.id, c.start_at, c.end_at, c.priority * c.pace AS weight, c.dayparts
+SELECT c.id, greatest(c.start_at, c.capped_until) AS start_at, c.end_at, c.priority * c.pace AS weight, c.dayparts
 FROM campaigns c
 WHERE c.distributed_at IS NOT NULL AND c.status IN ('SCHEDULED', 'ACTIVE', 'COMPLETED') AND c.pause_causes = '{}'
-  AND c.end_at > $1 AND c.start_at < $2
+  AND c.end_at > $1 AND greatest(c.start_at, c.capped_until) < least(c.end_at, $2)
 ORDER BY c.id
 """
 PLACED_MEDIA = """

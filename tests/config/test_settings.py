@@ -88,6 +88,33 @@ def test_values_are_read_from_text_as_from_toml() -> None:
     assert settings.kafka.bootstrap_servers == "a:9092,b:9092"
 
 
+def test_a_rate_card_is_read_from_tables_lists_and_text(tmp_path: Path) -> None:
+    written = '{ category = "bakery", days = ["sat"], from = "22:00", to = "02:00", cpm = "8.00" }, { cpm = "6.50" }'
+    tables = """
+[[money.rates]]
+category = "bakery"
+days = ["sat"]
+from = "22:00"
+to = "02:00"
+cpm = "8.00"
+[[money.rates]]
+cpm = "6.50"
+"""
+    file = tmp_path / "signaged.toml"
+    for text, environ in (
+        (tables, {}),
+        (f"[money]\nrates = [{written}]", {}),
+        ("", {"SIGNAGED_MONEY__RATES": f"[{written}]"}),
+    ):
+        file.write_text(text)
+        first, second = load(file, NEEDED | environ).money.rates
+        assert (first.category, first.cpm_micros) == ("bakery", 8_000_000)
+        assert first.hours == {"days": ["sat"], "from": "22:00", "to": "02:00"}
+        assert (second.category, second.cpm_micros, second.hours) == (None, 6_500_000, None)
+    with pytest.raises(ConfigError, match=r"money.rates\[1\].cpm: is required"):
+        load(None, NEEDED | {"SIGNAGED_MONEY__RATES": '[{cpm = "1.00"}, {}]'})
+
+
 def test_no_password_is_shown() -> None:
     settings = load(None, NEEDED)
     assert redacted(settings)["database"]["url"] == "postgresql://user:***@db/signaged?password=***&sslmode=require"

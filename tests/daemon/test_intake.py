@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from daemon.campaigns.rates import Prices
 from daemon.database import set_codecs
 from daemon.intake import Receipt, Report, accept
 from devices.contents import Library
@@ -21,7 +22,7 @@ from tests.daemon.web.screenside import published
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-CPM = 5_000_000  # 5.00: a play of 10 s costs 3333 micros
+PRICES = Prices(5_000_000)  # 5.00: a play of 10 s costs 3333 micros
 PRICE = 3_333
 
 
@@ -55,9 +56,11 @@ async def scene(connection: Tx) -> Scene:
     return scene
 
 
-async def report(tx: Tx, device: DeviceId, plays: Sequence[Play], library: Library, now: datetime = NOW) -> Receipt:
+async def report(
+    tx: Tx, device: DeviceId, plays: Sequence[Play], library: Library, now: datetime = NOW, prices: Prices = PRICES
+) -> Receipt:
     async with tx.transaction():
-        return await accept(tx, device, Report(now, plays), library, CPM, now)
+        return await accept(tx, device, Report(now, plays), library, prices, now)
 
 
 async def money(tx: Tx, campaign: CampaignId) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from aiohttp import ClientSession, web
 from prometheus_client import CollectorRegistry
 
 from config.settings import DatabaseSettings
+from daemon.campaigns.rates import Prices
 from daemon.database import Database
 from daemon.feed import Feed
 from daemon.media import MediaFolder
@@ -36,7 +37,7 @@ def screens_of(platform: Platform) -> Screens:
         library=Library(),
         deliveries=Deliveries(sightings),
         keys=Keys(feed, platform.database, platform.clock),
-        rhythm=Rhythm(timedelta(minutes=5), timedelta(minutes=1), 5 * UNIT, platform.max_body_bytes),
+        rhythm=Rhythm(timedelta(minutes=5), timedelta(minutes=1), Prices(5 * UNIT), platform.max_body_bytes),
         woken=platform.woken,
     )
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from aiohttp import ClientSession, web
 
 from daemon import sightings as gathering
+from daemon.campaigns.rates import Prices
 from daemon.database import Connection, Database
 from daemon.feed import Feed
 from daemon.sightings import Sightings
@@ -68,7 +69,7 @@ async def instance(platform: Platform, database: Database, clock: FakeClock) -> 
         library=Library(),
         deliveries=Deliveries(sightings),
         keys=Keys(feed, database, clock),
-        rhythm=Rhythm(POLL_AFTER, HEARTBEAT, 5_000_000, 1_000_000),
+        rhythm=Rhythm(POLL_AFTER, HEARTBEAT, Prices(5_000_000), 1_000_000),
         woken=lambda: None,
     )
     app = application(platform, [partial(side.register, screens=screens, folder=platform.media)])
