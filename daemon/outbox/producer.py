@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from config.settings import KafkaSettings
 from daemon.failpoints import failpoint
+from daemon.outbox.bypass import Place
 from daemon.outbox.message import CONTENT_TYPE, Topic
 from daemon.outbox.queries import Row
 
@@ -66,11 +67,11 @@ class Refusal:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a portion: ids that are written, messages refused; the rest is unknown or was not tried."""
+    """What became of a place's rows: ids that are written, messages refused; the rest is unknown or was not tried."""
 
     acked: list[int] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    trouble: str | None = None  # the link is spent
+    trouble: str | None = None  # the link is spent, for this place at least
     spoiled: bool = False  # by a refusal that only a link without idempotence can track down
 
 
@@ -83,6 +84,7 @@ class Link:
     detour: bool  # without idempotence for once, to find what was refused
     topics: dict[str, str]
     deadline: float
+    partitions: dict[str, int] = field(default_factory=dict)  # how many each topic had when last asked
     connections: dict[Any, Any] = field(default_factory=dict)  # those seen so far, by broker
     # brokers keep records by their timestamps, which are therefore this host's and not the database's; a broker that
     # refuses them because its clock is another gets none
@@ -102,41 +104,33 @@ class Link:
         self.connections.update({place: known for place, known in now.items() if place[0] != "bootstrap"})
         return True
 
-    async def send(self, rows: Sequence[Row]) -> Outcome:
-        """Bring rows to Kafka, each key's in their order; never raises for what Kafka or a message does.
+    async def places(self, rows: Sequence[Row]) -> tuple[dict[Place, list[Row]], list[Refusal]]:
+        """Sort rows by where they belong, in their order, and tell those that belong nowhere; their keys stay behind.
 
-        A key's rows lie in one partition and a partition's batches follow one another, each after the ack of the one
-        before. So a failure leaves no gap: of each key a beginning is written, all that follows is still to be sent.
+        Raises BrokersUnavailable.
+        """
+        places: dict[Place, list[Row]] = {}
+        refused: dict[UUID, Refusal] = {}
+        for topic in {row.topic for row in rows} & self.topics.keys():
+            self.partitions[topic] = await _partition_count(self.producer, self.topics[topic], self.deadline / 2)
+        for row in rows:
+            if row.topic not in self.topics:
+                refused.setdefault(row.key, Refusal(row.id, f"there is no topic for {row.topic!r}", final=True))
+            elif row.key not in refused:
+                # the same choice as librdkafka's `consistent`
+                partition = crc32(str(row.key).encode()) % self.partitions[row.topic]
+                places.setdefault(Place(row.topic, partition), []).append(row)
+        return places, list(refused.values())
+
+    async def send(self, place: Place, rows: Sequence[Row]) -> Outcome:
+        """Bring a place's rows to Kafka, each key's in their order; never raises for what Kafka or a message does.
+
+        A place's batches follow one another, each after the ack of the one before. So a failure leaves no gap: of each
+        key a beginning is written, all that follows is still to be sent.
         """
         outcome = Outcome()
-        partitions = await self._partitions(rows, outcome)
-        await asyncio.gather(*(self._send_partition(*place, share, outcome) for place, share in partitions.items()))
-        return outcome
-
-    async def _partitions(self, rows: Sequence[Row], outcome: Outcome) -> dict[tuple[str, int], list[Row]]:
-        places: dict[tuple[str, int], list[Row]] = {}
-        counts: dict[str, int] = {}
-        barred: set[UUID] = set()
-        for row in rows:
-            topic = self.topics.get(row.topic)
-            if topic is None:
-                outcome.refused.append(Refusal(row.id, f"there is no topic for {row.topic!r}", final=True))
-                barred.add(row.key)
-            if topic is None or row.key in barred:
-                continue
-            if topic not in counts:
-                try:
-                    counts[topic] = await _partition_count(self.producer, topic, self.deadline)
-                except BrokersUnavailable as error:
-                    outcome.trouble = str(error)
-                    return {}
-            # the same choice as librdkafka's `consistent`
-            partition = crc32(str(row.key).encode()) % counts[topic]
-            places.setdefault((topic, partition), []).append(row)
-        return places
-
-    async def _send_partition(self, topic: str, partition: int, rows: list[Row], outcome: Outcome) -> None:
-        waiting = deque([rows])
+        topic, partition = self.topics[place.topic], place.partition
+        waiting = deque([list(rows)])
         barred: set[UUID] = set()  # a refused message's key waits for a person
         while waiting:
             portion = [row for row in waiting.popleft() if row.key not in barred]
@@ -152,7 +146,7 @@ class Link:
             except REFUSALS as error:
                 if self.idempotent:  # the refused batch has left a gap in the broker's count of this producer's batches
                     outcome.trouble, outcome.spoiled = repr(error), True
-                    return
+                    return outcome
                 if isinstance(error, errors.InvalidTimestampError) and at != UNTIMED:
                     self.timed = False
                     waiting.appendleft(portion)
@@ -164,9 +158,10 @@ class Link:
                     outcome.refused.append(Refusal(portion[0].id, repr(error), isinstance(error, REFUSED)))
             except BrokersUnavailable as error:
                 outcome.trouble = str(error)
-                return
+                return outcome
             else:
                 outcome.acked += [row.id for row in portion]
+        return outcome
 
     def _packed(self, rows: list[Row], at: int | None) -> tuple[Any, int]:
         """A batch of the first rows, at least one, and how many fitted."""
@@ -232,10 +227,9 @@ async def _connect(settings: KafkaSettings, closing: AsyncExitStack, *, detour: 
     seconds = settings.request_timeout.total_seconds()
     topics = {Topic.CAMPAIGNS.value: settings.topic, Topic.DEVICES.value: settings.devices_topic}
     await _create_topics(settings, set(topics.values()), brokers=len(producer.client.cluster.brokers()))
-    for topic in topics.values():
-        await _partition_count(producer, topic, seconds)
+    partitions = {name: await _partition_count(producer, topic, seconds) for name, topic in topics.items()}
     # twice: the broker's own time-out, and as long for the retries of an idempotent producer
-    return Link(producer, wanted, detour, topics, 2 * seconds)
+    return Link(producer, wanted, detour, topics, 2 * seconds, partitions)
 
 
 async def _started(settings: KafkaSettings, closing: AsyncExitStack, *, idempotent: bool) -> Any:

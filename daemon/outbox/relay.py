@@ -1,14 +1,15 @@
 """The relay: brings messages to Kafka, in order per campaign, at least once, whatever is down (SPEC 9).
 
 The work is cut in shards by key. A relay serves a shard while it holds that shard's advisory lock on its own
-connection, so a killed one's shards are free at once. Per shard one portion at a time is under way; its rows are
-deleted after the ack, and what had no answer simply is still there to be read again.
+connection, so a killed one's shards are free at once. Per shard one portion at a time is under way, sorted by
+partition; its rows are deleted after the ack, and what had no answer simply is still there to be read again. A
+partition that keeps a shard waiting is left to itself, and the shard goes on with the rows of all others.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -21,8 +22,11 @@ from daemon.database import Connection, Database, DatabaseUnavailable, deadline
 from daemon.failpoints import failpoint
 from daemon.metrics import Metrics
 from daemon.outbox import queries
+from daemon.outbox.bypass import Bypass, Place
 from daemon.outbox.message import SHARDS
 from daemon.outbox.producer import BrokersUnavailable, Link, Outcome, connected
+from daemon.outbox.queries import Row
+from daemon.outbox.stalls import Stalls
 
 log = structlog.get_logger("daemon.outbox.relay")
 
@@ -35,14 +39,34 @@ CALL_SECONDS = 5.0  # of one statement; none takes longer than some milliseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 LONGEST_DETOUR = 60.0
 PARTING_SECONDS = 1.0
+PATIENCE = 1.0  # with a partition, before a shard goes on without it
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A shard's rows of one partition, under way since an instant (seconds, monotonic)."""
+
+    shard: int
+    place: Place
+    since: float
 
 
 @dataclass(slots=True)
 class Round:
-    """What one connection serves: the shards it holds, and the portion under way of each that has one."""
+    """What one connection serves: the shards it holds, what is under way, and the partitions it reads past."""
 
     held: set[int] = field(default_factory=set)
-    lanes: dict[int, asyncio.Task[Outcome]] = field(default_factory=dict)
+    lanes: dict[Lane, asyncio.Task[Outcome]] = field(default_factory=dict)
+    bypass: Bypass = field(default_factory=Bypass)
+    acked_at: float = 0.0  # when any partition last took something (seconds, monotonic)
+
+    def waiting(self, now: float) -> set[Place]:
+        """The partitions that have been silent for too long."""
+        return {lane.place for lane in self.lanes if now - lane.since > PATIENCE}
+
+    def free(self) -> set[int]:
+        """The shards that wait for no partition but those that are read past."""
+        return self.held - {lane.shard for lane in self.lanes if lane.place not in self.bypass.places}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,7 @@ class Relay:
     metrics: Metrics
     beat: Callable[[], None]
     stir: asyncio.Event = field(default_factory=asyncio.Event)
+    stalls: Stalls = field(default_factory=Stalls)
     round: Round = field(default_factory=Round)  # of the connection that is open, else of the last
 
 
@@ -82,10 +107,13 @@ async def _relay(relay: Relay, settings: KafkaSettings) -> None:
         relay.beat()
         began = time.monotonic()
         try:
-            async with connected(settings, detour=detour) as link, relay.database.dedicated("relay") as connection:
+            async with connected(settings, detour=detour) as link:
+                relay.beat()
                 _note_kafka(relay, up=True)
-                detour = await _serve(relay, connection, link)
+                async with relay.database.dedicated("relay") as connection:
+                    detour = await _serve(relay, connection, link)
         except BrokersUnavailable as error:
+            relay.stalls.forget()
             _note_kafka(relay, up=False, reason=str(error))
         except (DatabaseUnavailable, ClockUnset):
             pass  # the database's own seam tells of it
@@ -110,64 +138,101 @@ async def _serve(relay: Relay, connection: Connection, link: Link) -> bool:
     """
     async with _listening(relay, connection):
         began, housekept = time.monotonic(), -HOUSEKEEPING_SECONDS
+        relay.stalls.begin(began)
         while True:
             relay.beat()
             relay.stir.clear()
             if time.monotonic() - housekept >= HOUSEKEEPING_SECONDS:
-                await _housekeep(relay, connection)
+                await _housekeep(relay, connection, link)
                 housekept = time.monotonic()
-            outcomes = _finished(relay.round)
-            await _settle(relay, connection, outcomes)
-            if any(outcome.spoiled for outcome in outcomes):
+            done = _finished(relay.round)
+            await _settle(relay, connection, list(done.values()))
+            if any(outcome.spoiled for outcome in done.values()):
                 return True
-            if trouble := next((outcome.trouble for outcome in outcomes if outcome.trouble), None):
-                raise BrokersUnavailable(trouble)
-            found = any(outcome.refused for outcome in outcomes)
-            if not link.steady():
+            _judge(relay, done)
+            if not link.steady() or relay.stalls.due(time.monotonic()):
                 return link.detour
+            found = any(outcome.refused for outcome in done.values())
             if link.detour and (found or time.monotonic() - began > LONGEST_DETOUR):
                 return False
             if not await _start_portions(relay, connection, link):
                 await _sleep(relay.stir, POLL_SECONDS)
 
 
-async def _housekeep(relay: Relay, connection: Connection) -> None:
+async def _housekeep(relay: Relay, connection: Connection, link: Link) -> None:
+    work = relay.round
     async with deadline(connection, CALL_SECONDS):
-        if missing := set(range(SHARDS)) - relay.round.held:
-            relay.round.held |= await queries.take_shards(connection, missing)
+        if missing := set(range(SHARDS)) - work.held:
+            work.held |= await queries.take_shards(connection, missing)
         await queries.retry_doubted(connection, relay.clock.now())
+        if work.bypass.places:
+            await work.bypass.look(connection, work.held, link.partitions)
+
+
+def _judge(relay: Relay, done: Mapping[Lane, Outcome]) -> None:
+    """Tell a partition in trouble from a link that is: the others' acks since it began speak for the link.
+
+    Raises BrokersUnavailable.
+    """
+    now = time.monotonic()
+    for lane, outcome in done.items():
+        if outcome.acked and not outcome.trouble:
+            relay.round.acked_at = now
+            relay.stalls.forgive(lane.place)
+    for lane, outcome in done.items():
+        if outcome.trouble and relay.round.acked_at <= lane.since:
+            raise BrokersUnavailable(outcome.trouble)
+        if outcome.trouble:
+            relay.stalls.put_aside(lane.place, outcome.trouble, now)
+    relay.round.bypass.pass_by(relay.stalls.aside() | relay.round.waiting(now))
 
 
 async def _start_portions(relay: Relay, connection: Connection, link: Link) -> bool:
-    """Read for every shard that has nothing under way and send what is there; answers whether there was any."""
+    """Read for every shard that waits for nothing and send what is there; answers whether there was any.
+
+    Raises BrokersUnavailable.
+    """
     work = relay.round
-    free = work.held - work.lanes.keys()
+    free = work.free()
     if not free:
         return False
     async with deadline(connection, CALL_SECONDS):
-        rows = await queries.read(connection, free, PORTION)
+        if work.bypass.places:
+            rows = await work.bypass.read(connection, free, link.partitions, PORTION)
+        else:
+            rows = await queries.read(connection, free, PORTION)
     failpoint("relay.read")
-    for shard in free:
-        if portion := [row for row in rows if row.shard == shard]:
-            lane = asyncio.create_task(link.send(portion))
+    started, portions = False, dict[int, list[Row]]()
+    for row in rows:
+        portions.setdefault(row.shard, []).append(row)
+    for shard, portion in portions.items():
+        places, refused = await link.places(portion)
+        await _settle(relay, connection, [Outcome(refused=refused)])
+        for place in places.keys() - work.bypass.places:
+            lane = asyncio.create_task(link.send(place, places[place]))
             lane.add_done_callback(lambda _: relay.stir.set())
-            work.lanes[shard] = lane
-    return bool(rows)
+            work.lanes[Lane(shard, place, time.monotonic())] = lane
+            started = True
+    return started
 
 
-def _finished(work: Round) -> list[Outcome]:
-    done = [shard for shard, lane in work.lanes.items() if lane.done()]
-    return [work.lanes.pop(shard).result() for shard in done]
+def _finished(work: Round) -> dict[Lane, Outcome]:
+    done = [lane for lane, task in work.lanes.items() if task.done()]
+    return {lane: work.lanes.pop(lane).result() for lane in done}
 
 
 async def _settle(relay: Relay, connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """Forget what is written, set aside what is refused."""
+    acked = [id_ for outcome in outcomes for id_ in outcome.acked]
+    refused = [refusal for outcome in outcomes for refusal in outcome.refused]
+    if not acked and not refused:
+        return
     async with deadline(connection, CALL_SECONDS):
-        if acked := [id_ for outcome in outcomes for id_ in outcome.acked]:
+        if acked:
             await queries.delete(connection, acked)
             failpoint("relay.deleted")
             relay.metrics.outbox_published_total.inc(len(acked))
-        for refusal in (refusal for outcome in outcomes for refusal in outcome.refused):
+        for refusal in refused:
             log.error("message refused", id=refusal.id, reason=refusal.error, final=refusal.final)
             await queries.park(connection, refusal.id, refusal.error, relay.clock.now(), final=refusal.final)
 
@@ -177,6 +242,7 @@ async def _listening(relay: Relay, connection: Connection) -> AsyncIterator[None
     """Be woken by other instances; at the end let what is under way finish, if it does so soon, and settle it."""
     relay.round.held.clear()
     relay.round.lanes.clear()
+    relay.round.bypass.pass_by(())
     async with deadline(connection, CALL_SECONDS):
         await queries.go_by_index(connection)
         await connection.add_listener(queries.WAKE_CHANNEL, lambda *_: relay.stir.set())
@@ -188,13 +254,14 @@ async def _listening(relay: Relay, connection: Connection) -> AsyncIterator[None
 
 
 async def _part(relay: Relay, connection: Connection) -> None:
-    lanes = list(relay.round.lanes.values())
-    if lanes:
-        await asyncio.wait(lanes, timeout=PARTING_SECONDS)
-    outcomes = _finished(relay.round)
-    for lane in lanes:
-        lane.cancel()
-    await asyncio.gather(*lanes, return_exceptions=True)
+    lanes, passed = relay.round.lanes, relay.round.bypass.places
+    tasks, hopeful = list(lanes.values()), [lanes[lane] for lane in lanes if lane.place not in passed]
+    if hopeful:
+        await asyncio.wait(hopeful, timeout=PARTING_SECONDS)
+    outcomes = list(_finished(relay.round).values())
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     if not connection.is_closed():
         with anyio.move_on_after(PARTING_SECONDS):
             try:
