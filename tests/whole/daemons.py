@@ -63,12 +63,14 @@ class Daemon:
             "media": {"folder": str(folder / "media")},
         }
         self.config.write_text(toml({**listeners, **sections}))
+        self.program = [sys.executable, "-m", "daemon"]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "daemon", "run", "--config", str(self.config)]
+    def start(self, more: Mapping[str, str] | None = None) -> None:
+        """Start it, with `more` in its environment."""
+        command = [*self.program, "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**environment(), **(more or {})})
 
     @property
     def running(self) -> subprocess.Popen[bytes]:

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import os
 import secrets
-import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,39 +15,18 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from daemon.dev.embedded import embedded_kafka, embedded_postgres
+from daemon.dev.embedded import embedded_kafka
 from daemon.dev.mailbox import Mailbox, mailbox
 from playlists.queries import Tx
 from tests.whole import checks
 from tests.whole.daemons import Api, Daemon, created_token, free_port, signaged, until
 from tests.whole.network import Network
 from tests.whole.player import Player, rfc3339
+from tests.whole.postgres import Postgres
 
 Json = dict[str, Any]
 FUNDED = "5000.00"
 SETTLE_AFTER = 1.0
-
-
-@dataclass
-class Postgres:
-    """A PostgreSQL of the test's own that can be stopped and started again, always at one address."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    url: str = ""
-    _life: AsyncExitStack = field(default_factory=AsyncExitStack)
-
-    async def start(self) -> None:
-        running = embedded_postgres(self.folder, self.port)  # with all that makes it safe
-        self.url = await self._life.enter_async_context(running)
-
-    async def stop(self) -> None:
-        await self._life.aclose()
-
-    async def crash(self) -> None:
-        pid = (self.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[0]
-        os.kill(int(pid), signal.SIGKILL)
-        await self.stop()
 
 
 @dataclass

@@ -1,0 +1,269 @@
+"""Three daemons on one database, killed again and again at their worst moments while campaigns fall due in bursts.
+
+Deaths come from inside, at named failpoints, and from outside at any moment; PostgreSQL is ended at once and the way
+to the broker cut. What is left is read as a history.
+"""
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from daemon.database import set_codecs
+from daemon.dev.embedded import embedded_kafka
+from daemon.dev.mailbox import Mailbox, mailbox
+from daemon.failpoints import NAMES, VARIABLE
+from playlists.queries import Tx
+from tests.gate import Gate, gate_to
+from tests.torture.history import History, Model
+from tests.torture.plan import Plan, ground
+from tests.torture.reading import read
+from tests.whole.daemons import Daemon, free_port, until
+from tests.whole.postgres import Postgres
+
+DAEMONS = 3
+FUNDED_MICROS = 10**15
+SMTP_TIMEOUT = 2.0  # a killed daemon's claim on a mail ends five seconds later
+SHORTEST, LONGEST = 1.0, 5.0  # seconds that a daemon lives that meets no failpoint
+TRAPS, LATEST_PASS = 3, 3  # armed in each life, and at which pass at the latest one springs
+AHEAD = timedelta(seconds=1.5)  # from the writing of a burst to its instant
+OUTAGE = 4.0  # seconds without a broker
+QUIET = 120.0  # seconds until all is done that was due
+POINTS = sorted(name for name in NAMES if not name.startswith("migrate."))
+
+UNDONE = """
+SELECT count(*) FROM campaigns
+WHERE created_by = 'tests' AND CASE split_part(name, ' ', 1)
+    WHEN 'starting' THEN status <> 'ACTIVE'
+    WHEN 'ending' THEN status <> 'COMPLETED'
+    WHEN 'living' THEN status <> 'COMPLETED'
+    WHEN 'distributing' THEN distributed_at IS NULL
+    ELSE settled_at IS NULL END"""
+WAITING = """
+SELECT (SELECT count(*) FROM outbox) AS messages,
+       (SELECT count(*) FROM mails WHERE sent_at IS NULL) AS mails"""
+
+
+class Size(NamedTuple):
+    """How much of a storm: kills, campaigns in so many bursts, and at which shares of the kills servers go."""
+
+    rounds: int
+    campaigns: int
+    bursts: int
+    crashes: tuple[float, ...] = ()
+    cuts: tuple[float, ...] = ()
+
+
+@dataclass
+class Servers:
+    """What the daemons lean on; Kafka is reached through the gate alone."""
+
+    postgres: Postgres
+    gate: Gate
+    box: Mailbox
+    topic: str = field(default_factory=lambda: f"torture-{secrets.token_hex(4)}")
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.gate.port}"
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        return {
+            "database": {"url": self.postgres.url, "pool_size": 6},
+            "kafka": {
+                "bootstrap_servers": self.bootstrap,
+                "topic": self.topic,
+                "devices_topic": f"{self.topic}.devices",
+                "request_timeout": 5,
+            },
+            "smtp": {"url": self.box.url, "timeout": SMTP_TIMEOUT},
+            "notices": {"digest_above": 1_000_000},
+            "plays": {"settle_after": 3600},
+            "devices": {"poll_after": 2, "heartbeat": 5},
+        }
+
+
+@asynccontextmanager
+async def servers(folder: Path) -> AsyncIterator[Servers]:
+    """A PostgreSQL that forgets nothing, a broker behind a gate, and a mailbox."""
+    async with AsyncExitStack() as stack:
+        postgres = Postgres(folder / "postgres")
+        await postgres.start()
+        stack.push_async_callback(postgres.stop)
+        kafka = free_port()
+        gate = await stack.enter_async_context(gate_to("127.0.0.1", kafka))
+        await stack.enter_async_context(embedded_kafka(kafka, f"127.0.0.1:{gate.port}"))
+        yield Servers(postgres, gate, await stack.enter_async_context(mailbox()))
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Tx]:
+    connection = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
+    try:
+        await set_codecs(connection)
+        yield connection
+    finally:
+        connection.terminate()
+
+
+@dataclass
+class Storm:
+    """One storm: its daemons, what was planned for them, and how each of them died."""
+
+    servers: Servers
+    daemons: list[Daemon]
+    plan: Plan
+    size: Size
+    tell: Callable[[str], None]
+    chance: random.Random = field(default_factory=lambda: random.Random(11))
+    kills: int = 0
+    by_signal: int = 0
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)  # a burst must not lose its server
+    began: float = field(default_factory=time.monotonic)
+
+    async def blow(self) -> None:
+        """Kill until the rounds are over and every burst is written; then leave no daemon running."""
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as lives:
+            for daemon in self.daemons:
+                lives.create_task(self._live(daemon, over))
+            try:
+                async with asyncio.TaskGroup() as deeds:
+                    deeds.create_task(self._feed())
+                    for share in self.size.crashes:
+                        deeds.create_task(self._at(share, self._crash))
+                    for share in self.size.cuts:
+                        deeds.create_task(self._at(share, self._cut))
+                await self._reached(1)
+            finally:
+                over.set()
+
+    async def calm(self) -> None:
+        """Start all daemons unarmed and wait until nothing is due, to be told or to be mailed."""
+        for daemon in self.daemons:
+            daemon.start()
+        await until(self._nothing_left, QUIET)
+
+    async def history(self, funded: dict[Any, int]) -> History:
+        async with connected(self.servers.postgres.url) as tx:
+            history = await read(tx, self.servers.bootstrap, self.servers.topic, self.servers.box.messages)
+        history.funded = funded | {tenant: FUNDED_MICROS for tenant, _ in self.plan.ground.tenants}
+        history.kills = self.kills
+        return history
+
+    def model(self) -> Model:
+        return self.plan.model()
+
+    def deaths(self) -> Counter[str]:
+        """How often daemons died, by failpoint and by signal."""
+        told = Counter(
+            line["name"] for daemon in self.daemons for line in daemon.logged() if line["event"] == "failpoint"
+        )
+        return told + Counter({"(signal)": self.by_signal})
+
+    async def _live(self, daemon: Daemon, over: asyncio.Event) -> None:
+        """Life after life of one daemon, each ended by a failpoint or, where it meets none, from outside."""
+        while not over.is_set():
+            traps = [f"{name}=kill@{self.chance.randint(1, LATEST_PASS)}" for name in self._sample()]
+            daemon.start({VARIABLE: ",".join(traps)})
+            ends = time.monotonic() + self.chance.uniform(SHORTEST, LONGEST)
+            while daemon.running.poll() is None and time.monotonic() < ends and not over.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            if daemon.running.poll() is None:
+                self.by_signal += 1
+                await daemon.kill()
+            assert daemon.running.returncode == -signal.SIGKILL, daemon.last_words()
+            self.kills += 1
+
+    def _sample(self) -> list[str]:
+        return self.chance.sample(POINTS, TRAPS)
+
+    async def _feed(self) -> None:
+        size = self.size
+        for number in range(size.bursts):
+            await self._reached(number / size.bursts)
+            async with self.writing, connected(self.servers.postgres.url) as tx, tx.transaction():
+                now: datetime = await tx.fetchval("SELECT clock_timestamp()")
+                await self.plan.burst(tx, size.campaigns // size.bursts, now + AHEAD)
+            seconds = time.monotonic() - self.began
+            self.tell(f"{seconds:5.0f} s: {len(self.plan.campaigns):,} campaigns, {self.kills} kills")
+
+    async def _at(self, share: float, deed: Callable[[], Awaitable[None]]) -> None:
+        await self._reached(share)
+        await deed()
+
+    async def _reached(self, share: float) -> None:
+        while self.kills < share * self.size.rounds:  # noqa: ASYNC110 - deaths set no event
+            await asyncio.sleep(0.05)
+
+    async def _crash(self) -> None:
+        async with self.writing:
+            await self.servers.postgres.crash(signal.SIGQUIT)
+            await self.servers.postgres.start()
+        self.tell("       PostgreSQL ended at once and is back")
+
+    async def _cut(self) -> None:
+        self.servers.gate.shut()
+        await asyncio.sleep(OUTAGE)
+        self.servers.gate.open()
+        self.tell("       the broker was away and is back")
+
+    async def _nothing_left(self) -> bool:
+        async with connected(self.servers.postgres.url) as tx:
+            waiting = await tx.fetchrow(WAITING)
+            return await tx.fetchval(UNDONE) == 0 and not any(waiting or ())
+
+
+@asynccontextmanager
+async def storm(folder: Path, size: Size, tell: Callable[[str], None]) -> AsyncIterator[Storm]:
+    """A storm about to blow: servers up, the schema there, tenants with money, daemons not yet started."""
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(servers(folder))
+        daemons = [Daemon(folder, ours.sections(), f"daemon-{number}") for number in range(DAEMONS)]
+        for daemon in daemons:
+            stack.push_async_callback(daemon.end)
+        killed = await migrated(daemons[0])
+        async with connected(ours.postgres.url) as tx, tx.transaction():
+            now = await tx.fetchval("SELECT clock_timestamp()")
+            there = await ground(tx, max(20, size.campaigns // 50), 20, FUNDED_MICROS, now)
+        yield Storm(ours, daemons, Plan(there, FUNDED_MICROS), size, tell, kills=killed)
+
+
+async def migrated(daemon: Daemon) -> int:
+    """Migrate the way it may go worst, killed before a commit, then after each; how often."""
+    for number in range(1, 100):
+        trap = "migrate.before_commit=kill@1" if number == 1 else "migrate.after_commit=kill@1"
+        process = await asyncio.create_subprocess_exec(
+            *daemon.program, "migrate", "--config", str(daemon.config), env={**os.environ, VARIABLE: trap},
+            stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        if await process.wait() == 0:
+            return number - 1
+        assert process.returncode == -signal.SIGKILL
+    raise AssertionError("it never came to an end")
+
+
+def summary(storm: Storm, history: History) -> str:
+    """What a storm was, in lines."""
+    seconds = time.monotonic() - storm.began
+    events = Counter(json.loads(record.value)["id"] for record in history.records)
+    letters = Counter(letter.message_id for letter in history.letters)
+    deaths = ", ".join(f"{name} {count}" for name, count in sorted(storm.deaths().items()))
+    return (
+        f"{storm.kills} kills, {len(storm.plan.campaigns):,} campaigns due, {len(history.log):,} transitions,"
+        f" {len(events):,} messages ({len(history.records) - len(events):,} repeats), {len(letters):,} mails"
+        f" ({len(history.letters) - len(letters)} repeats) in {seconds:.0f} s:"
+        f" {len(storm.plan.campaigns) / seconds:,.0f} due/s\n  deaths: {deaths}"
+    )
