@@ -135,7 +135,11 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
             ground = database, clock, metrics
             recheck, ready_percent = settings.ticker.recheck, settings.distribution.ready_threshold
             kept, settle_after = settings.retention, settings.plays.settle_after
-            steps = (*LIFE, *chores.steps(ready_percent, settle_after, patience, kept.idempotency, kept.mails))
+            steps = (
+                *LIFE,
+                *chores.steps(ready_percent, settle_after, patience, kept.idempotency, kept.mails),
+                chores.forgetting(kept.plays),
+            )
             loop("prepare", _prepare, life, database, settings, clock)
             loop("clock", keep_time, *ground, beat("clock"))
             loop("lag", measure_lag, metrics.loop_lag_seconds)

@@ -1,5 +1,6 @@
 """What a tick does last: screens that are ready or there again, devices that came or went, what is kept no longer."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 from daemon.campaigns import lifecycle
@@ -8,12 +9,14 @@ from daemon.notices import queries as notices
 from daemon.outbox import queries as outbox
 from daemon.outbox.message import device_message
 from daemon.readiness import fail_due, ready_due
-from daemon.tick import Step, once
+from daemon.tick import Ground, Step, once
+from devices.queries.plays import purge_plays
 from devices.queries.presence import announce_changes
 from playlists.queries import Tx
 
 CHANGES_AT_ONCE = 20_000  # devices that came or went; all of a large network do when a line is cut
-FORGOTTEN_AT_ONCE = 10_000  # a minute
+FORGOTTEN_AT_ONCE = 10_000  # in one transaction
+FORGETTING = 0.5  # seconds of a tick that plays may take: what falls due meanwhile waits as long
 
 FORGET_KEYS = """
 DELETE FROM idempotency_keys WHERE (token_id, method, path, key) IN (
@@ -53,6 +56,20 @@ def steps(
         once("idempotency", keys),
         once("mails", mails),
     )
+
+
+def forgetting(plays_kept: timedelta) -> Step:
+    """The step that forgets plays, in portions of a transaction each, for as long as a tick can spare (SPEC 13)."""
+
+    async def run(ground: Ground) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FORGETTING
+        gone = FORGOTTEN_AT_ONCE
+        while gone == FORGOTTEN_AT_ONCE and loop.time() < until:
+            async with ground.begin() as tx:
+                gone = await purge_plays(tx, ground.clock.now() - plays_kept, FORGOTTEN_AT_ONCE)
+
+    return Step("plays", run)
 
 
 async def announce_presence(tx: Tx, patience: timedelta, now: datetime) -> int:

@@ -135,6 +135,15 @@ def check_deposit(given: object) -> tuple[int, str]:
     return amount, reference
 
 
+def check_adjustment(given: object) -> tuple[int, str]:
+    """The signed micros and the reason of an adjustment's body. Raises Faulty with every fault."""
+    body = Body(given, ("amount", "reason"))
+    amount = body.need("amount", _adjusted, 0)
+    reason = body.need("reason", text(1, 200), "")
+    body.done()
+    return amount, reason
+
+
 async def create_tenant(tx: Tx, given: object, defaults: TenantDefaults, now: datetime) -> Tenant:
     """A new tenant from its body (SPEC 11). Raises Faulty with every fault."""
     return await add_tenant(tx, check(given, defaults), now)
@@ -207,6 +216,21 @@ async def deposit(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> 
     return True
 
 
+async def adjust(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> bool:
+    """Correct a wallet by a signed `amount` for a `reason` (SPEC 5, 11); False: no such tenant.
+
+    Raises Faulty, Invalid, and InsufficientFunds when more is to be taken than is available.
+    """
+    amount, reason = check_adjustment(given)
+    if not await tenant_exists(tx, tenant_id):
+        return False
+    try:
+        await ledger.adjust(tx, tenant_id, amount, reason, now)
+    except asyncpg.NumericValueOutOfRangeError as error:
+        raise Invalid([("amount", "is more than a wallet can hold")]) from error
+    return True
+
+
 async def create_token(
     tx: Tx, role: str, tenant_id: TenantId | None, name: str | None, now: datetime
 ) -> tuple[UUID, str]:
@@ -257,6 +281,14 @@ def _deposited(given: object) -> int:
     amount = micros(given)
     if not 0 < amount <= _LARGEST_DEPOSIT:
         raise ValueError(f"must be between 0.01 and {decimal(_LARGEST_DEPOSIT)}")
+    return amount
+
+
+def _adjusted(given: object) -> int:
+    amount = micros(given, signed=True)
+    if not 0 < abs(amount) <= _LARGEST_DEPOSIT:
+        most = decimal(_LARGEST_DEPOSIT)
+        raise ValueError(f"must be between -{most} and {most}, and not 0.00")
     return amount
 
 

@@ -10,6 +10,10 @@ from msgspec import Meta, Struct
 Money = Annotated[
     str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,2})?$", description="A decimal amount", examples=["500.00"])
 ]
+SignedMoney = Annotated[
+    str,
+    Meta(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,2})?$", description="A decimal amount, not zero", examples=["-12.50"]),
+]
 Zone = Annotated[str, Meta(description="An IANA time zone", examples=["Europe/Berlin"])]
 WallTime = Annotated[
     str, Meta(description="Local wall time in the campaign's timezone", examples=["2026-12-01T09:00:00"])
@@ -48,6 +52,13 @@ class Deposit(Struct, forbid_unknown_fields=True):
 
     amount: Money
     reference: Annotated[str, Meta(min_length=1, max_length=200, examples=["invoice 2026-117"])]
+
+
+class Adjustment(Struct, forbid_unknown_fields=True):
+    """A correction of a wallet, and why it is made; a negative amount takes of what is available."""
+
+    amount: SignedMoney
+    reason: Annotated[str, Meta(min_length=1, max_length=200, examples=["invoice 2026-117 was paid twice"])]
 
 
 class TenantBody(Struct, forbid_unknown_fields=True):

@@ -3,6 +3,8 @@
 from typing import Final
 
 from daemon import tenants
+from daemon.campaigns import suspending
+from daemon.campaigns.queries.suspending import Word
 from daemon.web import bodies, cursors, replies, shown
 from daemon.web.auth import ADMIN, ANYONE, STAFF, Role, forbidden
 from daemon.web.operations import PAGING, Call, Operation, Reply
@@ -36,10 +38,19 @@ async def change(call: Call) -> Reply:
     """PATCH /v1/tenants/{id}: an operator may suspend, nothing else."""
     if call.caller.role is not Role.PLATFORM_ADMIN and set(call.body) - {"status"}:
         raise forbidden(ADMIN, "Changing more than the status")
+    if (status := call.body.get("status")) in ("ACTIVE", "SUSPENDED"):
+        await _turned(call, tenant_of(call), status == "SUSPENDED")
     tenant = await tenants.patch_tenant(call.tx, tenant_of(call), call.body, call.platform.defaults, call.now)
     if tenant is None:
         raise not_found("Tenant")
     return Reply(shown.tenant(tenant))
+
+
+async def _turned(call: Call, tenant_id: TenantId, suspended: bool) -> None:
+    """The tenant's campaigns first, as everywhere: their rows are locked before its own."""
+    if await tenants.tenant_exists(call.tx, tenant_id):
+        word = Word(call.caller.actor, call.correlation_id)
+        call.transitions += await suspending.turn(call.tx, tenant_id, suspended, call.now, word)
 
 
 async def deposit(call: Call) -> Reply:
@@ -47,6 +58,17 @@ async def deposit(call: Call) -> Reply:
     tenant_id = tenant_of(call)
     tenant = None
     if await tenants.deposit(call.tx, tenant_id, call.body, call.now):
+        tenant = await tenants.tenant_row(call.tx, tenant_id)
+    if tenant is None:
+        raise not_found("Tenant")
+    return Reply(shown.wallet(tenant), 201)
+
+
+async def adjust(call: Call) -> Reply:
+    """POST /v1/tenants/{id}/adjustments."""
+    tenant_id = tenant_of(call)
+    tenant = None
+    if await tenants.adjust(call.tx, tenant_id, call.body, call.now):
         tenant = await tenants.tenant_row(call.tx, tenant_id)
     if tenant is None:
         raise not_found("Tenant")
@@ -118,6 +140,17 @@ OPERATIONS: Final = (
     ),
     Operation(
         "POST", "/v1/tenants/{id}/deposits", "Pay in", ADMIN, deposit, replies.Wallet, bodies.Deposit, 201, once=True
+    ),
+    Operation(
+        "POST",
+        "/v1/tenants/{id}/adjustments",
+        "Correct a wallet",
+        STAFF,
+        adjust,
+        replies.Wallet,
+        bodies.Adjustment,
+        201,
+        once=True,
     ),
     Operation(
         "POST",

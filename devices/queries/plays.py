@@ -24,6 +24,22 @@ INSERT INTO plays (device_id, play_id, campaign_id, creative_id, variant, digest
 SELECT $1, p.*, $2 FROM unnest($3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::timestamptz[],
                                $9::integer[], $10::text[], $11::bigint[], $12::bigint[], $13::date[]) AS p
 """
+# What went stays known by its sums, so that money can be proved against plays for ever (signaged verify).
+_PURGE = """
+WITH old AS MATERIALIZED (
+    SELECT device_id, play_id FROM plays WHERE received_at < $1 ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM plays p USING old WHERE p.device_id = old.device_id AND p.play_id = old.play_id
+    RETURNING p.campaign_id, p.counted_on, p.verdict, p.charged_micros
+), summed AS (
+    INSERT INTO purged_plays AS x (campaign_id, counted_on, impressions, charged_micros)
+    SELECT campaign_id, counted_on, count(*), sum(charged_micros) FROM gone
+    WHERE verdict IN ('accepted', 'unpaid') GROUP BY campaign_id, counted_on ORDER BY campaign_id, counted_on
+    ON CONFLICT ON CONSTRAINT purged_plays_once DO UPDATE SET
+        impressions = x.impressions + excluded.impressions, charged_micros = x.charged_micros + excluded.charged_micros
+)
+SELECT count(*) FROM gone
+"""
 
 
 class Judged(NamedTuple):
@@ -75,3 +91,9 @@ async def record_plays(tx: Tx, device_id: DeviceId, judged: Sequence[Judged], no
             for of, began, verdict, price, charged, on in judged
         ]
         await tx.execute(_RECORD, device_id, now, *(list(column) for column in zip(*rows, strict=True)))
+
+
+async def purge_plays(tx: Tx, before: datetime, limit: int) -> int:
+    """Forget the oldest plays that were received before an instant, at most `limit`; how many went (SPEC 13)."""
+    gone: int = await tx.fetchval(_PURGE, before, limit)
+    return gone

@@ -17,7 +17,6 @@ NOT_BUILT = [
     ("POST", f"/v1/campaigns/{SOME_ID}/preview"),
     ("POST", f"/v1/campaigns/{SOME_ID}/test"),
     ("POST", f"/v1/campaigns/{SOME_ID}/clone"),
-    ("POST", f"/v1/tenants/{SOME_ID}/adjustments"),
 ]
 ODD_BODIES: list[bytes] = [
     b"",
