@@ -21,6 +21,7 @@ def booking_limits(settings: Settings) -> BookingLimits:
         max_audience=booking.max_audience,
         settle_after=settings.plays.settle_after,
         distribution_lead=settings.distribution.lead,
+        approval_wait=booking.approval_wait,
     )
 
 

@@ -1,4 +1,4 @@
-"""What people do with a campaign: book, submit, decide, pause, cancel, pay more (SPEC 3, 5).
+"""What people do with a campaign: book, submit, decide, execute, cancel, pay more (SPEC 3, 5).
 
 Every function locks the campaign's row, then the tenant's where money or the running limit is concerned, and
 returns the transitions that it logged; the caller announces them in the same transaction.
@@ -9,16 +9,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from daemon.campaigns import asking, ledger, lifecycle, submission
+from daemon.campaigns import asking, halting, ledger, lifecycle, submission, suspending
 from daemon.campaigns import draft as drafts
 from daemon.campaigns.asking import Caller
-from daemon.campaigns.campaign import PERSONAL, Campaign, Reason, Status, TransitionType
+from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
 from daemon.campaigns.draft import BookingLimits
 from daemon.campaigns.errors import (
     Invalid,
     InvalidTransition,
     NameTaken,
     NotFound,
+    TenantSuspended,
 )
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
@@ -66,13 +67,16 @@ async def submit(
     """Book a DRAFT for good: everything checked, the whole budget held (SPEC 3).
 
     It becomes SCHEDULED, or PENDING_APPROVAL where a creative is flagged or the budget over the tenant's limit.
-    Raises Invalid, InsufficientFunds, RunningLimit, NoEligibleDevices, InvalidTransition, NotFound.
+    What an operator submits for a suspended tenant stays out of the playlists until that ends. Raises Invalid,
+    InsufficientFunds, RunningLimit, NoEligibleDevices, TenantSuspended, InvalidTransition, NotFound.
     """
     row = await asking.locked(tx, campaign_id, caller)
     before = changes.state(row)
     asking.next_status(before, TransitionType.SCHEDULED, "submit", "DRAFT")
     checked = await submission.checked(tx, before, await submission.stored_draft(tx, row), now, limits)
     tenant = await changes.lock_tenant(tx, before.tenant_id)
+    if tenant["status"] == "SUSPENDED" and not caller.operator:
+        raise TenantSuspended
     await submission.within_running_limit(tx, before, checked.start_at, checked.end_at, tenant["running_limit"])
     reason = checked.approval_reason(tenant["approval_limit_micros"])
     after = replace(
@@ -84,26 +88,36 @@ async def submit(
         submitted_at=now,
         total_recipients=checked.audience,
     )
+    after = after if reason else suspending.scheduled(after, tenant)
     kind = TransitionType.SUBMITTED if reason else TransitionType.SCHEDULED
     entry = asking.entry(kind, caller, reason=reason, moved={"held_micros": checked.budget_micros})
     transition = await changes.save(tx, before, after, entry, now)
     await ledger.hold(tx, before, transition.sequence, checked.budget_micros, now)
+    if reason:
+        await changes.await_approval(tx, campaign_id, now + limits.approval_wait)
+    for cause in after.pause_causes:
+        await changes.begin_pause(tx, campaign_id, cause, now)
     return [transition]
 
 
 async def approve(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
     """Let a campaign that awaits approval be scheduled; past its start, the next tick starts it at once.
 
-    Raises InvalidTransition (also once its window is over), NotFound.
+    Raises InvalidTransition (also once its window is over, or its time to be approved), NotFound.
     """
-    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    row = await asking.locked(tx, campaign_id, caller)
+    before = changes.state(row)
     status = asking.next_status(before, TransitionType.APPROVED, "approve", "PENDING_APPROVAL")
-    if before.end_at is not None and before.end_at <= now:
-        raise InvalidTransition("Campaign's end is past; it can only be rejected or withdrawn")
-    after = replace(before, status=status, status_reason=None, status_note=None)
-    return [
-        await changes.save(tx, before, after, asking.entry(TransitionType.APPROVED, caller, reason=caller.reason), now)
-    ]
+    for what, until in (("end", before.end_at), ("time to be approved", row["approve_by"])):
+        if until is not None and until <= now:
+            raise InvalidTransition(f"Campaign's {what} is past; it can only be rejected or withdrawn")
+    tenant = await changes.lock_tenant(tx, before.tenant_id)
+    after = suspending.scheduled(replace(before, status=status, status_reason=None, status_note=None), tenant)
+    entry = asking.entry(TransitionType.APPROVED, caller, reason=caller.reason)
+    transition = await changes.save(tx, before, after, entry, now)
+    for cause in after.pause_causes:
+        await changes.begin_pause(tx, campaign_id, cause, now)
+    return [transition]
 
 
 async def reject(tx: Tx, campaign_id: CampaignId, note: str, now: datetime, caller: Caller) -> list[Transition]:
@@ -177,63 +191,18 @@ async def execute(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller
 
     Raises InvalidTransition (also once its window is over), RunningLimit, NotFound.
     """
-    before = changes.state(await asking.locked(tx, campaign_id, caller))
+    row = await asking.locked(tx, campaign_id, caller)
+    before = changes.state(row)
     asking.next_status(before, TransitionType.STARTED, "execute", "SCHEDULED")
     assert before.start_at is not None  # noqa: S101 - the database keeps what is scheduled whole
     assert before.end_at is not None  # noqa: S101 - as above
     if before.end_at <= now:
         raise InvalidTransition("Campaign's end is past")
+    if before.distributed_at is None and row["start_deadline"] is not None and row["start_deadline"] < now:
+        raise InvalidTransition("Campaign's start_deadline is past")
     tenant = await changes.lock_tenant(tx, before.tenant_id)
     await submission.within_running_limit(tx, before, now, before.end_at, tenant["running_limit"])
     return await lifecycle.start_now(tx, before, now, caller.reason, caller.actor, caller.correlation_id)
-
-
-async def pause(tx: Tx, campaign_id: CampaignId, note: str | None, now: datetime, caller: Caller) -> list[Transition]:
-    """Take an ACTIVE campaign from the screens; on a PAUSED one, add the person's cause to those that stand.
-
-    Raises InvalidTransition (also when the person's cause stands already), NotFound.
-    """
-    before = changes.state(await asking.locked(tx, campaign_id, caller))
-    status = asking.next_status(before, TransitionType.PAUSED, "pause", "ACTIVE or PAUSED")
-    if caller.reason in before.pause_causes:
-        raise InvalidTransition(f"Campaign is PAUSED by {caller.reason} already")
-    asking.require_before_end(before, now)
-    after = replace(
-        before,
-        status=status,
-        status_reason=caller.reason,
-        status_note=note,
-        pause_causes=(*before.pause_causes, str(caller.reason)),
-    )
-    entry = asking.entry(TransitionType.PAUSED, caller, caller.reason, drafts.note(note) or None)
-    transition = await changes.save(tx, before, after, entry, now)
-    await changes.begin_pause(tx, campaign_id, caller.reason, now)
-    await mark_campaigns(tx, [campaign_id], now, urgent=True)
-    return [transition]
-
-
-async def resume(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller) -> list[Transition]:
-    """End what persons paused; an operator's pause needs an operator (SPEC 3).
-
-    Raises InvalidTransition after the end, by the wrong role and while a cause of the system stands; NotFound.
-    """
-    before = changes.state(await asking.locked(tx, campaign_id, caller))
-    status = asking.next_status(before, TransitionType.RESUMED, "resume", "PAUSED")
-    asking.require_before_end(before, now)
-    systems = [cause for cause in before.pause_causes if cause not in PERSONAL]
-    if systems:
-        raise InvalidTransition(f"Campaign is PAUSED by {', '.join(systems)}; resume ends only a person's pause")
-    if Reason.OPERATOR in before.pause_causes and not caller.operator:
-        raise InvalidTransition("Campaign is PAUSED by OPERATOR; resume needs an operator")
-    return [await _resume(tx, before, status, asking.entry(TransitionType.RESUMED, caller, caller.reason), now)]
-
-
-async def _resume(tx: Tx, before: Campaign, status: Status, entry: Entry, now: datetime) -> Transition:
-    after = replace(before, status=status, status_reason=None, status_note=None, pause_causes=())
-    transition = await changes.save(tx, before, after, entry, now)
-    await changes.end_pauses(tx, before.id, before.pause_causes, now)
-    await mark_campaigns(tx, [before.id], now)
-    return transition
 
 
 async def topup(tx: Tx, campaign_id: CampaignId, amount_micros: int, now: datetime, caller: Caller) -> list[Transition]:
@@ -262,4 +231,4 @@ async def topup(tx: Tx, campaign_id: CampaignId, amount_micros: int, now: dateti
         return [transition]
     raised = replace(topped, version=before.version + 1, sequence=transition.sequence)
     entry = asking.entry(TransitionType.RESUMED, caller, Reason.BUDGET_EXHAUSTED)
-    return [transition, await _resume(tx, raised, Status.ACTIVE, entry, now)]
+    return [transition, await halting.resumed(tx, raised, Status.ACTIVE, entry, now)]

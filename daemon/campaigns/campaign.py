@@ -40,6 +40,8 @@ class Reason(StrEnum):
     NOT_APPROVED = "NOT_APPROVED"  # expired
     TRANSITION_FAILED = "TRANSITION_FAILED"  # failed, after its retries
     DEVICES_FAILED = "DEVICES_FAILED"  # failed, its whole audience did
+    NOT_READY = "NOT_READY"  # at risk, too few screens hold it shortly before its start
+    DEVICES_OFFLINE = "DEVICES_OFFLINE"  # at risk, no screen was heard of in the hour since its start
 
 
 class TransitionType(StrEnum):
@@ -102,7 +104,7 @@ TRANSITIONS: dict[TransitionType, tuple[Rule, ...]] = {
     TransitionType.BUDGET_INCREASED: (_rule(_SCHEDULED, _ACTIVE, _PAUSED),),
     TransitionType.CONTENT_DISTRIBUTED: (_rule(_SCHEDULED, _ACTIVE),),
     TransitionType.CONTENT_READY: (_rule(_SCHEDULED, _ACTIVE, _PAUSED),),
-    TransitionType.AT_RISK: (_rule(_SCHEDULED),),
+    TransitionType.AT_RISK: (_rule(_SCHEDULED, _ACTIVE),),
 }
 
 # Once per campaign and occurrence, whatever crashes and however many run.
@@ -133,6 +135,8 @@ EDITABLE: dict[Status, frozenset[str]] = {
 
 # Causes of a pause that a person sets and ends; the others end with what caused them.
 PERSONAL = frozenset({Reason.USER, Reason.OPERATOR})
+RESUMABLE = PERSONAL | {Reason.EMERGENCY_STOP}  # what a resume ends
+OPERATORS = frozenset({Reason.OPERATOR, Reason.EMERGENCY_STOP})  # of those, what only an operator's does
 
 
 def successor(kind: TransitionType, status: Status) -> Status | None:

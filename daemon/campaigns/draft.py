@@ -28,7 +28,8 @@ _DEFAULTS = {"priority": 5, "dayparts": (), "creatives": (), "start_policy": "on
 class BookingLimits:
     """What may be booked at all: leads and durations, money in micros, counts (SPEC 3), all settable.
 
-    `distribution_lead` is how long before its start a campaign enters the playlists.
+    `distribution_lead` is how long before its start a campaign enters the playlists, `approval_wait` how long one
+    may wait for approval.
     """
 
     min_lead: timedelta
@@ -41,6 +42,7 @@ class BookingLimits:
     max_audience: int
     settle_after: timedelta
     distribution_lead: timedelta
+    approval_wait: timedelta = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

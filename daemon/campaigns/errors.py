@@ -56,6 +56,13 @@ class NameTaken(Refused):
         self.name = name
 
 
+class TenantSuspended(Refused):
+    """The tenant was suspended a moment ago: its own tokens only read."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is SUSPENDED: its tokens read only; needs an operator to lift it")
+
+
 class RunningLimit(Refused):
     """At some instant more of the tenant's campaigns would overlap than its limit; `names` are those."""
 

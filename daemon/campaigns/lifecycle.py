@@ -1,7 +1,7 @@
 """What time does to campaigns: they start, complete, settle, miss their window or fail (SPEC 3, 4).
 
-Each rule is a Change: a claim that locks what is due and nobody else holds, and one set-based statement over
-what was claimed, both in `queries.due`. Whichever instance runs it, and however often, it happens once.
+Each rule is a Change: a claim that locks what is due and nobody else holds (`queries.claiming`), and one set-based
+statement over what was claimed (`queries.due`). Whichever instance runs it, and however often, it happens once.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +13,8 @@ from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import decimal
-from daemon.campaigns.queries import due
+from daemon.campaigns.queries import claiming, due, suspending
+from daemon.campaigns.queries.claiming import Claimed, Place
 from devices.audience import audience_sizes
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx, mark_campaigns
@@ -21,16 +22,22 @@ from playlists.queries import Row, Tx, mark_campaigns
 ACTOR = "signaged"  # of what nobody asked for
 
 Over = Callable[[Tx, Sequence[CampaignId], datetime, timedelta], Awaitable[list[Transition]]]
-Claim = Callable[[Tx, datetime, int], Awaitable[list[CampaignId]]]
+Claim = Callable[[Tx, datetime, int, Place], Awaitable[Claimed]]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that time does: `claim` locks up to so many campaigns that are due, `over` changes those."""
+    """One thing that time does: `claim` locks up to so many campaigns that are due, `over` changes those.
+
+    `around` claims instead after waiting for locks was in vain, `held` while the clock is held (SPEC 4): None for what
+    cannot be undone, which then waits.
+    """
 
     kind: TransitionType
     claim: Claim
     over: Over
+    around: Claim | None = None
+    held: Claim | None = None
 
 
 async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Transition]:
@@ -63,14 +70,19 @@ async def start_now(
 
 
 async def _halted_at_start(tx: Tx, rows: Sequence[Row], now: datetime) -> list[Transition]:
-    """Pause those of the campaigns just started that cannot run: nothing left to spend, or nobody to play to (SPEC 3).
+    """Pause those of the campaigns just started that may not or cannot run (SPEC 3).
+
+    A cause may stand since before, such as the tenant's suspension; there may be nothing to spend or nobody to play to.
 
     A late start may find its budget played away. The stored number of recipients may be a moment old: a zero is
     counted again.
     """
     running = [row for row in rows if row["end_at"] > now]
     spent = [row["id"] for row in running if not row["held_micros"]]
-    transitions = await exhaust(tx, spent, now) if spent else []
+    held = [row["id"] for row in running if row["pause_causes"]]
+    rows = await suspending.hold(tx, held, now) if held else []
+    transitions = [fact(row, TransitionType.PAUSED, _ACTIVE, now, now, Reason(row["status_reason"])) for row in rows]
+    transitions += await exhaust(tx, spent, now) if spent else []
     if deserted := [row["id"] for row in running if not row["total_recipients"]]:
         devices = await audience_sizes(tx, deserted)
         nobody = [campaign_id for campaign_id in deserted if not devices[campaign_id]]
@@ -83,7 +95,7 @@ async def revive(tx: Tx, now: datetime) -> list[Transition]:
     cause = Reason.NO_ELIGIBLE_DEVICES
     rows = await due.end_cause(tx, await due.lock_found(tx, now), cause, now)
     await mark_campaigns(tx, [row["id"] for row in rows], now)
-    return [_fact(row, TransitionType.RESUMED, Status.PAUSED.value, now, now, cause) for row in rows]
+    return [fact(row, TransitionType.RESUMED, Status.PAUSED.value, now, now, cause) for row in rows]
 
 
 async def miss(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
@@ -101,11 +113,24 @@ async def settle(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta 
     return [_settled(row, now) for row in await due.settle(tx, ids, now)]
 
 
-COMPLETE = Change(TransitionType.COMPLETED, partial(due.claim, due.CLAIM_TO_COMPLETE), complete)
-START = Change(TransitionType.STARTED, partial(due.claim, due.CLAIM_TO_START), start)
-MISS = Change(TransitionType.MISSED, partial(due.claim, due.CLAIM_TO_MISS), miss)
-EXPIRE = Change(TransitionType.EXPIRED, partial(due.claim, due.CLAIM_TO_EXPIRE), expire)
-SETTLE = Change(TransitionType.SETTLED, partial(due.claim, due.CLAIM_TO_SETTLE), settle)
+def _claim(statement: str) -> Claim:
+    return partial(claiming.claim, statement)
+
+
+COMPLETE = Change(TransitionType.COMPLETED, _claim(claiming.CLAIM_TO_COMPLETE), complete)
+START = Change(
+    TransitionType.STARTED,
+    _claim(claiming.CLAIM_TO_START),
+    start,
+    held=_claim(claiming.CLAIM_TO_START_BEFORE_END),  # the others would be completed with it
+)
+MISS = Change(TransitionType.MISSED, _claim(claiming.CLAIM_TO_MISS), miss, _claim(claiming.CLAIM_TO_MISS_AROUND))
+EXPIRE = Change(
+    TransitionType.EXPIRED, _claim(claiming.CLAIM_TO_EXPIRE), expire, _claim(claiming.CLAIM_TO_EXPIRE_AROUND)
+)
+SETTLE = Change(
+    TransitionType.SETTLED, _claim(claiming.CLAIM_TO_SETTLE), settle, _claim(claiming.CLAIM_TO_SETTLE_AROUND)
+)
 
 
 async def fail(
@@ -114,7 +139,7 @@ async def fail(
     """Give campaigns up for good that are SCHEDULED, ACTIVE or PAUSED; they leave the playlists, settled later."""
     rows = await due.fail(tx, ids, reason, note, now, settle_after)
     await mark_campaigns(tx, [row["id"] for row in rows if row["distributed_at"]], now, urgent=True)
-    return [_fact(row, TransitionType.FAILED, row["from_status"], now, now, reason) for row in rows]
+    return [fact(row, TransitionType.FAILED, row["from_status"], now, now, reason) for row in rows]
 
 
 async def exhaust(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Transition]:
@@ -128,7 +153,7 @@ async def exhaust(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Tran
 async def _halt(tx: Tx, ids: Sequence[CampaignId], cause: Reason, now: datetime) -> list[Transition]:
     rows = await due.halt(tx, ids, cause, now)
     await mark_campaigns(tx, [row["id"] for row in rows], now, urgent=True)
-    return [_fact(row, TransitionType.PAUSED, row["from_status"], now, now, cause) for row in rows]
+    return [fact(row, TransitionType.PAUSED, row["from_status"], now, now, cause) for row in rows]
 
 
 async def log_unmoved(
@@ -139,10 +164,10 @@ async def log_unmoved(
     Their columns are the caller's to write before. `due_ats` stand beside `ids`.
     """
     rows = await due.log_unmoved(tx, kind, ids, due_ats, now)
-    return [_fact(row, kind, row["status"], row["due_at"], now, None) for row in rows]
+    return [fact(row, kind, row["status"], row["due_at"], now, None) for row in rows]
 
 
-def _fact(
+def fact(
     row: Row, kind: TransitionType, from_status: str, due_at: datetime, now: datetime, reason: Reason | None
 ) -> Transition:
     """The transition of a whole row of `campaigns` as it is after the change."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import hdrs
 from msgspec import Struct
 
-from daemon.campaigns import booking, draft, editing
+from daemon.campaigns import booking, draft, editing, halting
 from daemon.campaigns.asking import Caller
 from daemon.campaigns.campaign import Status
 from daemon.campaigns.events import Transition
@@ -138,12 +138,18 @@ async def execute(call: Call) -> Reply:
 async def pause(call: Call) -> Reply:
     """POST /v1/campaigns/{id}/pause."""
     note = _note_of(call)
-    return await _act(call, lambda one: booking.pause(call.tx, one, note, call.now, _caller(call)))
+    return await _act(call, lambda one: halting.pause(call.tx, one, note, call.now, _caller(call)))
+
+
+async def stop(call: Call) -> Reply:
+    """POST /v1/campaigns/{id}/stop."""
+    note = _note_of(call)
+    return await _act(call, lambda one: halting.stop(call.tx, one, note, call.now, _caller(call)))
 
 
 async def resume(call: Call) -> Reply:
     """POST /v1/campaigns/{id}/resume."""
-    return await _act(call, lambda one: booking.resume(call.tx, one, call.now, _caller(call)))
+    return await _act(call, lambda one: halting.resume(call.tx, one, call.now, _caller(call)))
 
 
 async def cancel(call: Call) -> Reply:
@@ -319,6 +325,7 @@ OPERATIONS: Final = (
     _action("reject", "Reject with a reason; the hold is released", reject, bodies.Rejection, False, STAFF),
     _action("execute", "Start a scheduled campaign now", execute),
     _action("pause", "Pause; it leaves the playlists", pause, bodies.Note),
+    _action("stop", "Emergency stop; only an operator lets it go on", stop, bodies.Note, roles=STAFF),
     _action("resume", "Resume", resume),
     _action("cancel", "Cancel for good", cancel, bodies.Note),
     _action("topup", "Add to the budget with a further hold", topup, bodies.Amount, False),

@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from daemon.campaigns import errors as refusals
-from daemon.database import DatabaseUnavailable
+from daemon.database import CommitUnknown, DatabaseUnavailable
 from playlists.faults import Faulty
 
 URN: Final = "urn:signaged:"
@@ -106,6 +106,7 @@ REFUSALS: Final[Mapping[type[Exception], str]] = {
     refusals.InsufficientFunds: "insufficient-funds",
     refusals.NameTaken: "name-taken",
     refusals.RunningLimit: "running-limit",
+    refusals.TenantSuspended: "forbidden",
     refusals.NoEligibleDevices: "no-eligible-devices",
 }
 
@@ -119,6 +120,8 @@ def problem_of(error: Exception) -> Problem | None:
     kind = REFUSALS.get(type(error))
     if kind is not None:
         return Problem(kind, str(error))
+    if isinstance(error, CommitUnknown):
+        return unavailable("Whether this was done is not known: look, or repeat it with the same Idempotency-Key")
     if isinstance(error, DatabaseUnavailable):
         return unavailable()
     return None

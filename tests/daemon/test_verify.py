@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from daemon.campaigns import booking, editing, lifecycle
+from daemon.campaigns import booking, editing, halting, lifecycle
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.ledger import Charge, charge
 from daemon.campaigns.money import micros
@@ -53,10 +53,10 @@ async def history(tx: Tx) -> CampaignId:
     await tx.execute(ADD_PLAY, played, START, micros("100.00"))
     await lifecycle.exhaust(tx, [played], START)
     await booking.topup(tx, played, micros("50.00"), START, user)
-    await booking.pause(tx, played, None, START + HOUR, user)
+    await halting.pause(tx, played, None, START + HOUR, user)
     paused = await world.submitted(tx, tenant_id, end_at=zulu(SETTLED + 99 * HOUR))
     await booking.execute(tx, paused, START, user)
-    await booking.pause(tx, paused, None, START, user)
+    await halting.pause(tx, paused, None, START, user)
     await ticking.at(END)
     await ticking.at(SETTLED)
     await ticking.at(SETTLED + 30 * HOUR)

@@ -35,6 +35,14 @@ def state(row: Row) -> Campaign:
 
 _STATE = [column.name for column in fields(Campaign)]
 
+AWAIT_APPROVAL = "UPDATE campaigns SET approve_by = $2 WHERE id = $1"
+
+
+async def await_approval(tx: Tx, campaign_id: CampaignId, until: datetime) -> None:
+    """Note until when a locked campaign waits for approval at most; then it expires."""
+    await tx.execute(AWAIT_APPROVAL, campaign_id, until)
+
+
 LOCK_TENANT = "SELECT * FROM tenants WHERE id = $1 FOR NO KEY UPDATE"
 TENANT = "SELECT * FROM tenants WHERE id = $1"
 

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from daemon.campaigns import booking, draft, editing, lifecycle
+from daemon.campaigns import booking, draft, editing, halting, lifecycle
 from daemon.campaigns.campaign import PERSONAL, Status
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.errors import (
@@ -275,12 +275,12 @@ async def test_pauses_add_up_and_end_by_whom_they_may(connection: Tx) -> None:
     user = advertiser(tenant_id)
     campaign_id = await world.submitted(connection, tenant_id)
     await booking.execute(connection, campaign_id, NOW, user)
-    await booking.pause(connection, campaign_id, "stock is out", NOW, user)
-    [added] = await booking.pause(connection, campaign_id, None, NOW + HOUR, OPERATOR)
+    await halting.pause(connection, campaign_id, "stock is out", NOW, user)
+    [added] = await halting.pause(connection, campaign_id, None, NOW + HOUR, OPERATOR)
     assert (added.from_status, added.to_status, added.reason) == ("PAUSED", "PAUSED", "OPERATOR")
     with pytest.raises(InvalidTransition, match="OPERATOR"):
-        await booking.resume(connection, campaign_id, NOW + HOUR, user)
-    [resumed] = await booking.resume(connection, campaign_id, NOW + 2 * HOUR, OPERATOR)
+        await halting.resume(connection, campaign_id, NOW + HOUR, user)
+    [resumed] = await halting.resume(connection, campaign_id, NOW + 2 * HOUR, OPERATOR)
     assert resumed.to_status == "ACTIVE"
     assert [
         tuple(row) for row in await connection.fetch("SELECT cause, began_at, ended_at FROM pauses ORDER BY id")
@@ -288,9 +288,9 @@ async def test_pauses_add_up_and_end_by_whom_they_may(connection: Tx) -> None:
         ("USER", NOW, NOW + 2 * HOUR),
         ("OPERATOR", NOW + HOUR, NOW + 2 * HOUR),
     ]
-    await booking.pause(connection, campaign_id, None, NOW + 3 * HOUR, user)
+    await halting.pause(connection, campaign_id, None, NOW + 3 * HOUR, user)
     with pytest.raises(InvalidTransition, match="end is past"):
-        await booking.resume(connection, campaign_id, NOW + 72 * HOUR, user)
+        await halting.resume(connection, campaign_id, NOW + 72 * HOUR, user)
 
 
 async def test_a_topup_ends_an_empty_budget(connection: Tx) -> None:
@@ -304,7 +304,7 @@ async def test_a_topup_ends_an_empty_budget(connection: Tx) -> None:
     assert (paused.to_status, paused.reason) == ("PAUSED", "BUDGET_EXHAUSTED")
     assert await lifecycle.exhaust(connection, [campaign_id], NOW) == []
     with pytest.raises(InvalidTransition, match="BUDGET_EXHAUSTED"):
-        await booking.resume(connection, campaign_id, NOW, OPERATOR)
+        await halting.resume(connection, campaign_id, NOW, OPERATOR)
     with pytest.raises(Invalid, match=r"between 50.00"):
         draft.topup("49.99", LIMITS)
     with pytest.raises(InsufficientFunds):
@@ -318,14 +318,14 @@ async def test_a_topup_ends_an_empty_budget(connection: Tx) -> None:
     assert await wallet(connection, tenant_id) == (0, micros("50.00"), micros("100.00"))
 
 
-ACTIONS = ("submit", "approve", "reject", "cancel", "execute", "pause", "resume", "topup", "delete", "edit")
+ACTIONS = ("submit", "approve", "reject", "cancel", "execute", "pause", "stop", "resume", "topup", "delete", "edit")
 ALLOWED = {
     Status.DRAFT: {"submit", "delete", "edit"},
     Status.PENDING_APPROVAL: {"approve", "reject", "cancel"},
     Status.REJECTED: {"edit"},
     Status.SCHEDULED: {"cancel", "execute", "topup", "edit"},
-    Status.ACTIVE: {"cancel", "pause", "topup", "edit"},
-    Status.PAUSED: {"cancel", "pause", "resume", "topup", "edit"},
+    Status.ACTIVE: {"cancel", "pause", "stop", "topup", "edit"},
+    Status.PAUSED: {"cancel", "pause", "stop", "resume", "topup", "edit"},
 }
 
 
@@ -356,15 +356,15 @@ async def allowed(tx: Tx, campaign_id: CampaignId, action: str) -> bool:
         "reject": ("no", NOW, caller),
         "cancel": (None, NOW, caller, LIMITS),
         "pause": (None, NOW, caller),
+        "stop": (None, NOW, caller),
         "topup": (micros("50.00"), NOW, caller),
         "edit": ({"priority": 6}, NOW, caller, LIMITS),
     }
     undo = tx.transaction()
     await undo.start()
     try:
-        await getattr(editing if action == "edit" else booking, action)(
-            tx, campaign_id, *arguments.get(action, (NOW, caller))
-        )
+        room = next(room for room in (booking, editing, halting) if hasattr(room, action))
+        await getattr(room, action)(tx, campaign_id, *arguments.get(action, (NOW, caller)))
     except (InvalidTransition, EditNotAllowed):
         return False
     finally:

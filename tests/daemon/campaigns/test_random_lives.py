@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from daemon.campaigns import booking, lifecycle
+from daemon.campaigns import booking, editing, halting, lifecycle, suspending
 from daemon.campaigns.draft import topup, zulu
 from daemon.campaigns.errors import Refused
 from daemon.campaigns.ledger import Charge, charge
+from daemon.campaigns.queries.suspending import Word
 from daemon.verify import verify
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
@@ -32,7 +33,7 @@ class Life:
         self.done: dict[str, int] = {}
 
     async def step(self) -> None:
-        deeds: list[Callable[[], Awaitable[Any]]] = [self.book, self.act, self.act, self.play]
+        deeds: list[Callable[[], Awaitable[Any]]] = [self.book, self.act, self.act, self.play, self.suspend]
         deed = self.dice.choice([*deeds, None])
         if deed is None:
             await self.pass_time()
@@ -74,14 +75,21 @@ class Life:
                 ("reject", ("no", now, who)),
                 ("execute", (now, who)),
                 ("pause", (None, now, who)),
+                ("stop", (None, now, OPERATOR)),
                 ("resume", (now, who)),
                 ("cancel", (None, now, who, LIMITS)),
                 ("topup", (topup("50.00", LIMITS), now, who)),
                 ("delete", (now, who)),
             ]
         )
-        await getattr(booking, action)(self.tx, campaign_id, *arguments)
+        room = next(room for room in (booking, editing, halting) if hasattr(room, action))
+        await getattr(room, action)(self.tx, campaign_id, *arguments)
         self.done[action] = self.done.get(action, 0) + 1
+
+    async def suspend(self) -> None:
+        """The tenant is suspended, or let go on."""
+        word = Word("token:operator", "an-operator-asked")
+        await suspending.turn(self.tx, self.tenant_id, self.dice.random() < 0.4, self.now, word)
 
     async def play(self) -> None:
         """A play of a campaign that runs, charged as much as it can pay of a random price."""

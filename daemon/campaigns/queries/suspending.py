@@ -1,0 +1,127 @@
+"""Statements over all campaigns of a tenant that is suspended, or that may go on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from playlists.ids import CampaignId, TenantId
+from playlists.queries import Row, Tx
+
+
+class Word(NamedTuple):
+    """Who said so, as the log tells it."""
+
+    actor: str
+    correlation_id: str
+
+
+# Those that suspension concerns: what is to play, without the cause; and what it holds, with it.
+TO_SUSPEND = """tenant_id = $1 AND status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
+  AND NOT 'TENANT_SUSPENDED' = ANY (pause_causes)"""
+TO_RELEASE = """tenant_id = $1 AND status IN ('SCHEDULED', 'PAUSED') AND 'TENANT_SUSPENDED' = ANY (pause_causes)"""
+
+_LOCK = "SELECT id FROM campaigns WHERE {which} ORDER BY id FOR NO KEY UPDATE"
+LOCK_TO_SUSPEND = _LOCK.format(which=TO_SUSPEND)
+LOCK_TO_RELEASE = _LOCK.format(which=TO_RELEASE)
+_LEFT_OUT = "SELECT EXISTS (SELECT FROM campaigns WHERE {which} AND NOT id = ANY ($2::uuid[]))"
+LEFT_OUT_TO_SUSPEND = _LEFT_OUT.format(which=TO_SUSPEND)
+LEFT_OUT_TO_RELEASE = _LEFT_OUT.format(which=TO_RELEASE)
+
+
+async def lock_concerned(tx: Tx, tenant_id: TenantId, suspended: bool) -> list[CampaignId]:
+    """Lock, in order of id, what a suspension of the tenant, or its end, would change."""
+    rows = await tx.fetch(LOCK_TO_SUSPEND if suspended else LOCK_TO_RELEASE, tenant_id)
+    return [CampaignId(row["id"]) for row in rows]
+
+
+async def left_out(tx: Tx, tenant_id: TenantId, suspended: bool, locked: Sequence[CampaignId]) -> bool:
+    """Whether it would change more than was locked: what was committed since."""
+    more: bool = await tx.fetchval(LEFT_OUT_TO_SUSPEND if suspended else LEFT_OUT_TO_RELEASE, tenant_id, locked)
+    return more
+
+
+_LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
+                             changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
+
+# What is SCHEDULED stays so and is out of the playlists all the same; only what runs changes its status and is logged.
+SUSPEND = f"""
+WITH halted AS (
+    UPDATE campaigns c
+    SET status = CASE WHEN c.status = 'SCHEDULED' THEN c.status ELSE 'PAUSED' END,
+        sequence = c.sequence + CASE WHEN c.status = 'SCHEDULED' THEN 0 ELSE 1 END,
+        status_reason = 'TENANT_SUSPENDED', status_note = NULL,
+        pause_causes = c.pause_causes || 'TENANT_SUSPENDED'::text, version = c.version + 1, updated_at = $1
+    WHERE c.id = ANY ($2::uuid[])
+    RETURNING c.*, old.status AS from_status
+), paused AS (
+    INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, 'TENANT_SUSPENDED', $1 FROM halted
+), logged AS (
+    INSERT INTO {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', 'TENANT_SUSPENDED', '[]', '{{}}', $1,
+           $1, total_recipients, $3, $4
+    FROM halted WHERE from_status <> 'SCHEDULED'
+)
+SELECT * FROM halted"""  # noqa: S608 - constants of this module
+
+
+async def suspend(tx: Tx, ids: Sequence[CampaignId], now: datetime, word: Word) -> list[Row]:
+    """Add the cause to locked campaigns that have it not: whole rows and `from_status`."""
+    return await tx.fetch(SUSPEND, now, ids, *word)
+
+
+RELEASE = f"""
+WITH freed AS (
+    UPDATE campaigns c
+    SET status = CASE WHEN c.pause_causes = ARRAY['TENANT_SUSPENDED'] AND c.status = 'PAUSED' THEN 'ACTIVE'
+                      ELSE c.status END,
+        sequence = c.sequence
+                 + CASE WHEN c.pause_causes = ARRAY['TENANT_SUSPENDED'] AND c.status = 'PAUSED' THEN 1 ELSE 0 END,
+        status_reason = (array_remove(c.pause_causes, 'TENANT_SUSPENDED'))[cardinality(c.pause_causes) - 1],
+        pause_causes = array_remove(c.pause_causes, 'TENANT_SUSPENDED'), version = c.version + 1, updated_at = $1
+    WHERE c.id = ANY ($2::uuid[])
+    RETURNING c.*, old.status AS from_status
+), ended AS (
+    UPDATE pauses SET ended_at = greatest($1, began_at)
+    WHERE campaign_id = ANY (ARRAY(SELECT id FROM freed)) AND cause = 'TENANT_SUSPENDED' AND ended_at IS NULL
+), logged AS (
+    INSERT INTO {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, 'resumed', 'PAUSED', 'ACTIVE', 'TENANT_SUSPENDED', '[]', '{{}}', $1, $1,
+           total_recipients, $3, $4
+    FROM freed WHERE status = 'ACTIVE'
+)
+SELECT * FROM freed"""  # noqa: S608 - constants of this module
+
+
+async def release(tx: Tx, ids: Sequence[CampaignId], now: datetime, word: Word) -> list[Row]:
+    """End the cause for locked campaigns that have it: whole rows and `from_status`; ACTIVE is what had no other."""
+    return await tx.fetch(RELEASE, now, ids, *word)
+
+
+SET_STATUS = "UPDATE tenants SET status = $2, updated_at = $3 WHERE id = $1 AND status <> $2"
+
+
+async def set_status(tx: Tx, tenant_id: TenantId, status: str, now: datetime) -> None:
+    """Write a locked tenant's status."""
+    await tx.execute(SET_STATUS, tenant_id, status, now)
+
+
+# A start has found a cause that stands since before: what was SCHEDULED runs not for a moment.
+HOLD = f"""
+WITH held AS (
+    UPDATE campaigns c
+    SET status = 'PAUSED', status_reason = c.pause_causes[cardinality(c.pause_causes)], version = c.version + 1,
+        sequence = c.sequence + 1, updated_at = $1
+    WHERE c.id = ANY ($2::uuid[]) AND c.status = 'ACTIVE' AND c.pause_causes <> '{{}}'
+    RETURNING c.*
+), logged AS (
+    INSERT INTO {_LOG}
+    SELECT id, sequence, occurrence, tenant_id, 'paused', 'ACTIVE', 'PAUSED', status_reason, '[]', '{{}}', $1, $1,
+           total_recipients, 'signaged', correlation_id
+    FROM held
+)
+SELECT * FROM held"""  # noqa: S608 - constants of this module
+
+
+async def hold(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
+    """Pause those of the campaigns just started for which a cause stands already: whole rows."""
+    return await tx.fetch(HOLD, now, ids)
