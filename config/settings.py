@@ -334,9 +334,10 @@ class TickerSettings(Section):
 
 
 class NoticesSettings(Section):
-    """Whether mail is sent."""
+    """Whether mail is sent, and how many single ones a tenant gets in an hour before a digest tells the rest."""
 
     enabled: bool = True
+    digest_above: Annotated[int, Field(ge=0)] = 50
 
 
 class LogSettings(Section):

@@ -75,3 +75,5 @@ def enumerate_children(metrics: Metrics) -> None:
     for kind in kinds.Kind:
         for answer in Answer:
             metrics.mails_total.labels(kind, answer.value)
+        if kind is not kinds.Kind.DIGEST:
+            metrics.mails_total.labels(kind, "digested")

@@ -154,7 +154,8 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
             loop_when_prepared("sightings", write_sightings, sightings, *ground, ready_percent, beat("sightings"))
             loop_when_prepared("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"))
             if settings.notices.enabled:
-                loop_when_prepared("mailer", mailer.run, *ground, settings.smtp, wakes.mailer, beat("mailer"))
+                above = settings.notices.digest_above
+                loop_when_prepared("mailer", mailer.run, *ground, settings.smtp, above, wakes.mailer, beat("mailer"))
 
             if answering:
                 answering(Addresses(http_at, ops_at))

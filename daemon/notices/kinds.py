@@ -17,6 +17,10 @@ class Kind(StrEnum):
     EXPIRED = "expired"
     PAUSED = "paused"
     RESUMED = "resumed"
+    AT_RISK = "at_risk"
+    RESCHEDULED = "rescheduled"
+    BUDGET_USED = "budget_used"  # owed by a look at the budget, not by a change
+    DIGEST = "digest"  # many of the others in one
 
 
 # what is always worth a mail; the summary waits for the settlement, when its numbers are final
@@ -26,6 +30,7 @@ _ALWAYS = {
     TransitionType.FAILED: Kind.FAILED,
     TransitionType.MISSED: Kind.MISSED,
     TransitionType.EXPIRED: Kind.EXPIRED,
+    TransitionType.AT_RISK: Kind.AT_RISK,
 }
 SYSTEM = "signaged"  # the actor of what nobody asked for
 
@@ -36,6 +41,8 @@ def kind(transition: Transition) -> Kind | None:
         return _ALWAYS[TransitionType(transition.type)]
     if transition.type == TransitionType.SETTLED and transition.to_status == Status.COMPLETED:
         return Kind.COMPLETED
+    if transition.type == TransitionType.UPDATED and transition.actor == SYSTEM:
+        return Kind.RESCHEDULED
     changed = transition.from_status != transition.to_status
     if transition.type == TransitionType.PAUSED and changed and transition.reason not in PERSONAL:
         return Kind.PAUSED

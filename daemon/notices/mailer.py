@@ -1,7 +1,8 @@
 """The mailer: brings owed mails to the mail server, one at a time, whatever is down (SPEC 10).
 
-A mail is claimed in one transaction, sent outside of any, and marked in a second. So a kill can repeat the one mail
-that the server had taken and nobody had marked; its Message-ID stays the same. Several mailers work side by side.
+Owed mails are sorted first, in sets: few of a tenant go alone, many become a digest. A mail is claimed in one
+transaction, sent outside of any, and marked in a second. So a kill can repeat the one mail that the server had taken
+and nobody had marked; its Message-ID stays the same. Several mailers work side by side.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.message import EmailMessage
 
 import anyio
 import structlog
@@ -20,8 +22,9 @@ from daemon.clock import Clock, ClockUnset
 from daemon.database import Database, DatabaseUnavailable
 from daemon.failpoints import failpoint
 from daemon.metrics import Metrics
-from daemon.notices import mail, queries
-from daemon.notices.kinds import Kind
+from daemon.notices import digest, facts, mail, queries, sorting
+from daemon.notices.digest import Digest
+from daemon.notices.mail import Notice
 from daemon.notices.queries import Claim
 from daemon.notices.smtp import Answer, Reply, ServerUnavailable, send, session, words
 
@@ -34,19 +37,23 @@ MARGIN = timedelta(seconds=5)  # of a lease, beyond what connecting and sending 
 MARK_SECONDS = 30.0  # tries that long to note what the server has taken
 PARTING_SECONDS = 2.0
 FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=15), timedelta(hours=1)
-GIVE_UP = timedelta(days=5)
+GIVE_UP = timedelta(days=3)
+
+Letter = EmailMessage | Reply  # the mail, or why there can be none
 
 
 @dataclass(slots=True)
 class Mailer:
-    """What every part of the mailer needs, and when the server was last heard of."""
+    """What every part of the mailer needs, and when it last heard of the server and sorted."""
 
     database: Database
     clock: Clock
     metrics: Metrics
     settings: SmtpSettings
+    above: int  # mails of a tenant and hour that go alone
     beat: Callable[[], None]
     heard: float = -PROBE_SECONDS
+    sorted: float = -POLL_SECONDS
 
 
 async def run(
@@ -54,16 +61,18 @@ async def run(
     clock: Clock,
     metrics: Metrics,
     settings: SmtpSettings,
+    digest_above: int,
     wake: asyncio.Event,
     beat: Callable[[], None],
 ) -> None:
     """Send until cancelled. `wake` may be set after a commit to be quicker than the next poll."""
-    mailer = Mailer(database, clock, metrics, settings, beat)
+    mailer = Mailer(database, clock, metrics, settings, digest_above, beat)
     pause = POLL_SECONDS
     while True:
         beat()
         wake.clear()
         try:
+            await _sort(mailer)
             await _drain(mailer)
             pause = POLL_SECONDS
         except ServerUnavailable as error:
@@ -77,6 +86,20 @@ async def run(
             await wake.wait()
 
 
+async def _sort(mailer: Mailer) -> None:
+    """Sort all that is owed, batch by batch."""
+    batch = sorting.BATCH
+    while batch == sorting.BATCH:
+        mailer.beat()
+        async with mailer.database.transaction() as tx:
+            counts = await sorting.sort(tx, mailer.clock.now(), mailer.above)
+        for (kind, digested), count in counts.items():
+            if digested:
+                mailer.metrics.mails_total.labels(kind, "digested").inc(count)
+        batch = counts.total()
+    mailer.sorted = time.monotonic()
+
+
 async def _drain(mailer: Mailer) -> None:
     """Send what is due, over one session, until nothing is; without mail, see now and then whether one can be had.
 
@@ -84,13 +107,16 @@ async def _drain(mailer: Mailer) -> None:
     """
     async with AsyncExitStack() as closing:
         client: SMTP | None = None
-        while claim := await _claimed(mailer):
+        while claimed := await _claimed(mailer):
             failpoint("mailer.claimed")
             mailer.beat()
+            claim, letter = claimed
             ends = time.monotonic() + mailer.settings.timeout.total_seconds()
-            if client is None or not client.is_connected:
+            if isinstance(letter, EmailMessage) and (client is None or not client.is_connected):
                 client = await _session_for(mailer, claim, closing)
-            await _undisturbed(_deliver(mailer, client, claim, ends))
+            await _undisturbed(_deliver(mailer, client, claim, letter, ends))
+            if time.monotonic() - mailer.sorted > POLL_SECONDS:
+                await _sort(mailer)  # what comes in meanwhile must not wait for the last of these
         if client is None and time.monotonic() - mailer.heard > PROBE_SECONDS:
             await closing.enter_async_context(session(mailer.settings))
             _note_smtp(mailer, up=True)
@@ -120,36 +146,48 @@ def _note_smtp(mailer: Mailer, *, up: bool, reason: str = "") -> None:
     mailer.metrics.note("smtp", up=up)
 
 
-async def _claimed(mailer: Mailer) -> Claim | None:
-    """The next mail with all that it says."""
+async def _claimed(mailer: Mailer) -> tuple[Claim, Letter] | None:
+    """The next mail, written; or why it cannot be."""
     lease = mailer.settings.timeout + MARGIN
     async with mailer.database.transaction() as tx:
-        claim = await queries.claim(tx, mailer.clock.now(), lease)
-        if claim and claim.notice.kind is Kind.COMPLETED:
-            summary = await queries.summary(tx, claim.notice.campaign_id, mail.STORES)
-            claim = claim._replace(notice=claim.notice._replace(summary=summary))
-    return claim
-
-
-async def _deliver(mailer: Mailer, client: SMTP, claim: Claim, ends: float) -> None:
-    """Send one mail, which must end at a monotonic time, and note what became of it."""
-    sender = mailer.settings.sender
+        now = mailer.clock.now()
+        claim = await queries.claim(tx, now, lease)
+        if claim is None:
+            return None
+        try:
+            told = await facts.told(tx, claim)
+        except LookupError as error:
+            return claim, Reply(Answer.REFUSED, words(error))
     try:
-        letter = mail.message(claim.notice, sender, mailer.clock.now())
+        return claim, _written(told, mailer.settings.sender, now)
     except ValueError as error:
-        reply = Reply(Answer.REFUSED, words(error))
+        return claim, Reply(Answer.REFUSED, words(error))
+    except Exception as error:  # one mail that trips over a fault of ours must not end all others
+        log.exception("mail not written", mail_id=claim.id, kind=claim.kind)
+        return claim, Reply(Answer.REFUSED, f"{type(error).__name__}: {error}")
+
+
+def _written(told: Notice | Digest, sender: str, now: datetime) -> EmailMessage:
+    if isinstance(told, Digest):
+        return digest.message(told, sender, now)
+    return mail.message(told, sender, now)
+
+
+async def _deliver(mailer: Mailer, client: SMTP | None, claim: Claim, letter: Letter, ends: float) -> None:
+    """Send one mail, which must end at a monotonic time, and note what became of it."""
+    if isinstance(letter, Reply) or client is None:
+        reply = letter if isinstance(letter, Reply) else Reply(Answer.DEFERRED, "no session")
     else:
-        reply = await send(client, letter, sender, max(1.0, ends - time.monotonic()))
+        reply = await send(client, letter, mailer.settings.sender, max(1.0, ends - time.monotonic()))
     if reply.answer is Answer.SENT:
         mailer.heard = time.monotonic()
     else:
-        log.warning(
-            "mail not sent", campaign_id=str(claim.notice.campaign_id), kind=claim.notice.kind, reason=reply.words
-        )
+        campaign_id = None if claim.campaign_id is None else str(claim.campaign_id)
+        log.warning("mail not sent", mail_id=claim.id, campaign_id=campaign_id, kind=claim.kind, reason=reply.words)
     failpoint("mailer.replied")
     answer = await _noted(mailer, claim, reply)
     failpoint("mailer.marked")
-    mailer.metrics.mails_total.labels(claim.notice.kind, answer.value).inc()
+    mailer.metrics.mails_total.labels(claim.kind, answer.value).inc()
 
 
 async def _noted(mailer: Mailer, claim: Claim, reply: Reply) -> Answer:
@@ -160,11 +198,11 @@ async def _noted(mailer: Mailer, claim: Claim, reply: Reply) -> Answer:
             async with mailer.database.transaction() as tx:
                 now = mailer.clock.now()
                 if reply.answer is Answer.SENT:
-                    await queries.mark_sent(tx, claim.id, now)
+                    await queries.mark_sent(tx, claim, now)
                     failpoint("mailer.before_commit")
                     return Answer.SENT
                 if reply.answer is Answer.REFUSED or now - claim.created_at > GIVE_UP:
-                    await queries.park(tx, claim.id, now, reply.words)
+                    await queries.park(tx, claim, now, reply.words)
                     return Answer.REFUSED
                 until = now + min(FIRST_RETRY * 2 ** min(claim.attempts, 10), LONGEST_RETRY)
                 await queries.put_off(tx, claim.id, until, reply.words, counted=True)

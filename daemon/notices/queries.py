@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from daemon.campaigns.events import Transition
 from daemon.notices.kinds import Kind
-from daemon.notices.mail import Notice, StoreLine, Summary
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 
@@ -22,12 +21,13 @@ class Mail(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A mail to send, ours until its lease ends."""
+    """A mail to send, ours until its lease ends; a digest is of no single campaign."""
 
     id: int
+    kind: Kind
     created_at: datetime
     attempts: int
-    notice: Notice
+    campaign_id: CampaignId | None
 
 
 def owed(kind: str, transition: Transition) -> Mail:
@@ -51,67 +51,35 @@ async def append(tx: Tx, mails: Sequence[Mail], now: datetime) -> None:
 CLAIM = """
 WITH due AS (
     SELECT id FROM mails
-    WHERE sent_at IS NULL AND parked_at IS NULL AND next_attempt_at <= $1
+    WHERE hour IS NOT NULL AND digest_id IS NULL AND sent_at IS NULL AND parked_at IS NULL AND next_attempt_at <= $1
     ORDER BY next_attempt_at, id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
-), mail AS (
-    UPDATE mails SET next_attempt_at = $1 + $2::interval
-    WHERE id = (SELECT id FROM due)
-    RETURNING id, kind, tenant_id, campaign_id, sequence, facts, created_at, attempts
 )
-SELECT mail.id, mail.created_at, mail.attempts, mail.kind, mail.campaign_id, mail.sequence,
-       tenant.email, tenant.name AS tenant_name, tenant.timezone, tenant.currency,
-       mail.facts ->> 'campaign_name' AS campaign_name, change.reason, change.note, change.due_at, change.executed_at,
-       campaign.start_at, campaign.end_at, campaign.activated_at, campaign.completed_at,
-       campaign.budget_micros, campaign.spent_micros, campaign.released_micros, campaign.impressions,
-       change.total_recipients
-FROM mail
-JOIN tenants AS tenant ON tenant.id = mail.tenant_id
-JOIN campaigns AS campaign ON campaign.id = mail.campaign_id
-JOIN transitions AS change ON change.campaign_id = mail.campaign_id AND change.sequence = mail.sequence"""
+UPDATE mails SET next_attempt_at = $1 + $2::interval
+WHERE id = (SELECT id FROM due)
+RETURNING id, kind, created_at, attempts, campaign_id"""
 
 
 async def claim(tx: Tx, now: datetime, lease: timedelta) -> Claim | None:
-    """Take the mail that has been due longest, for as long as the lease; None when there is none."""
+    """Take the sorted mail that has been due longest, for as long as the lease; None when there is none."""
     record = await tx.fetchrow(CLAIM, now, lease)
     if record is None:
         return None
-    mail_id, created_at, attempts, kind, *facts = record
-    return Claim(mail_id, created_at, attempts, Notice._make((Kind(kind), *facts, None)))
+    mail_id, kind, created_at, attempts, campaign_id = record
+    return Claim(mail_id, Kind(kind), created_at, attempts, campaign_id)
 
 
-LATENESS = """
-SELECT type, greatest(0, extract(epoch FROM executed_at - due_at) * 1000)::bigint AS late_ms
-FROM transitions
-WHERE campaign_id = $1 AND type IN ('started', 'completed')"""
-STORES = """
-SELECT store.id, store.name, store.city, count(*) AS impressions, sum(play.charged_micros)::bigint AS spent_micros
-FROM plays AS play
-JOIN devices AS device ON device.id = play.device_id
-JOIN stores AS store ON store.id = device.store_id
-WHERE play.campaign_id = $1 AND play.verdict IN ('accepted', 'unpaid')
-GROUP BY store.id
-ORDER BY impressions DESC, store.name, store.id"""
-
-
-async def summary(tx: Tx, campaign_id: CampaignId, listed: int) -> Summary:
-    """Sum up a settled campaign: how late it was, and its plays by store, the first `listed` one by one."""
-    late = {record["type"]: record["late_ms"] for record in await tx.fetch(LATENESS, campaign_id)}
-    lines = [StoreLine(*record[1:]) for record in await tx.fetch(STORES, campaign_id)]
-    rest = lines[listed:]
-    further = None
-    if rest:
-        further = StoreLine("", None, sum(line.impressions for line in rest), sum(line.spent_micros for line in rest))
-    return Summary(late.get("started"), late.get("completed"), lines[:listed], len(rest), further)
-
-
+# what a digest tells has the fate of the digest
 SENT = "UPDATE mails SET sent_at = $2, error = NULL WHERE id = $1"
+SENT_WITH_IT = "UPDATE mails SET sent_at = $2 WHERE digest_id = $1 AND sent_at IS NULL AND parked_at IS NULL"
 
 
-async def mark_sent(tx: Tx, mail_id: int, now: datetime) -> None:
-    """Note that the server has taken a mail."""
-    await tx.execute(SENT, mail_id, now)
+async def mark_sent(tx: Tx, claim: Claim, now: datetime) -> None:
+    """Note that the server has taken a mail, and with it what it tells of."""
+    await tx.execute(SENT, claim.id, now)
+    if claim.kind is Kind.DIGEST:
+        await tx.execute(SENT_WITH_IT, claim.id, now)
 
 
 PUT_OFF = "UPDATE mails SET next_attempt_at = $2, attempts = attempts + $3, error = $4 WHERE id = $1"
@@ -123,11 +91,15 @@ async def put_off(tx: Tx, mail_id: int, until: datetime, error: str, *, counted:
 
 
 PARK = "UPDATE mails SET parked_at = $2, attempts = attempts + 1, error = $3 WHERE id = $1"
+PARK_WITH_IT = """
+UPDATE mails SET parked_at = $2, error = $3 WHERE digest_id = $1 AND sent_at IS NULL AND parked_at IS NULL"""
 
 
-async def park(tx: Tx, mail_id: int, now: datetime, error: str) -> None:
-    """Give a mail up; it stays in the table for a person to see."""
-    await tx.execute(PARK, mail_id, now, error)
+async def park(tx: Tx, claim: Claim, now: datetime, error: str) -> None:
+    """Give a mail up, and with it what it tells of; both stay in the table for a person to see."""
+    await tx.execute(PARK, claim.id, now, error)
+    if claim.kind is Kind.DIGEST:
+        await tx.execute(PARK_WITH_IT, claim.id, now, error)
 
 
 # looks at the oldest alone: whether any may go is then told at once, however many are kept

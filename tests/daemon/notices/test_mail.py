@@ -10,7 +10,8 @@ import pytest
 from daemon.campaigns.campaign import TRANSITIONS, Reason, TransitionType, legal_changes
 from daemon.campaigns.events import Transition
 from daemon.notices.kinds import Kind, kind
-from daemon.notices.mail import REASONS, Notice, StoreLine, Summary, message
+from daemon.notices.mail import Notice, StoreLine, Summary, message
+from daemon.notices.wording import REASONS
 from playlists.ids import CampaignId, TenantId
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -21,8 +22,9 @@ SENDER = "signaged@ads.example"
 def notice(of: Kind = Kind.STARTED, **others: Any) -> Notice:
     return Notice(
         kind=of, campaign_id=CAMPAIGN, sequence=4, recipient="ads@acme.example", tenant_name="Acme",
-        timezone="Australia/Lord_Howe", currency="EUR", campaign_name="Sale", reason=None, note=None, due_at=NOW,
-        executed_at=NOW + timedelta(milliseconds=12), start_at=NOW, end_at=NOW + timedelta(days=1), activated_at=NOW,
+        timezone="Australia/Lord_Howe", currency="EUR", campaign_name="Sale", reason=None, note=None, changes=[],
+        moved={}, due_at=NOW, executed_at=NOW + timedelta(milliseconds=12), start_at=NOW,
+        end_at=NOW + timedelta(days=1), activated_at=NOW,
         completed_at=NOW + timedelta(days=1), budget_micros=500_000_000, spent_micros=123_456_700,
         released_micros=376_543_300, impressions=25, screens=3, summary=None,
     )._replace(**others)  # fmt: skip
@@ -33,7 +35,7 @@ def received(of: Notice) -> Any:
     return BytesParser(policy=default).parsebytes(message(of, SENDER, NOW).as_bytes().replace(b"\r\n", b"\n"))
 
 
-@pytest.mark.parametrize("of", Kind)
+@pytest.mark.parametrize("of", set(Kind) - {Kind.DIGEST})
 def test_every_kind_has_its_headers_and_both_bodies(of: Kind) -> None:
     mail = received(notice(of))
     assert mail["From"] == f"signaged <{SENDER}>"
@@ -46,7 +48,6 @@ def test_every_kind_has_its_headers_and_both_bodies(of: Kind) -> None:
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
     text, page = (part.get_content() for part in mail.iter_parts())
     assert "Sale\n====\n" in text
-    assert "<style" not in page
     assert 'style="' in page
 
 
@@ -111,7 +112,7 @@ def test_who_is_written_to_about_what() -> None:
         for reason in ("USER", "BUDGET_EXHAUSTED")
     }
     mails = {(change[0], change[1], change[2], reason, mail) for (change, reason), mail in told.items() if mail}
-    assert {mail for *_, mail in mails} == set(Kind)
+    assert {mail for *_, mail in mails} == set(Kind) - {Kind.BUDGET_USED, Kind.DIGEST}
     assert ("settled", "COMPLETED", "COMPLETED", "USER", "completed") in mails
     for quiet in (
         ("settled", "CANCELLED", "CANCELLED"),
@@ -127,4 +128,4 @@ def test_who_is_written_to_about_what() -> None:
 
 def test_every_reason_of_the_systems_has_words() -> None:
     people = {Reason.USER, Reason.OPERATOR, Reason.CREATIVE_FLAGGED, Reason.OVER_APPROVAL_LIMIT}
-    assert set(Reason) - people == set(REASONS)
+    assert set(Reason) - people <= set(REASONS)

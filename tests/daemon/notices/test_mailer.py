@@ -15,7 +15,7 @@ from daemon.campaigns.events import Transition
 from daemon.database import Database
 from daemon.dev.mailbox import Mailbox, mailbox
 from daemon.metrics import Metrics
-from daemon.notices import mailer, queries
+from daemon.notices import facts, mailer, queries, sorting
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
@@ -35,10 +35,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def mailing(database: Database, clock: FakeClock, url: str, seconds: float = 2) -> AsyncIterator[Metrics]:
+async def mailing(
+    database: Database, clock: FakeClock, url: str, seconds: float = 2, above: int = 1000
+) -> AsyncIterator[Metrics]:
     metrics = Metrics.create(CollectorRegistry())
     settings = SmtpSettings(url=url, sender="signaged@ads.example", timeout=timedelta(seconds=seconds))
-    running = asyncio.create_task(mailer.run(database, clock, metrics, settings, asyncio.Event(), lambda: None))
+    running = asyncio.create_task(mailer.run(database, clock, metrics, settings, above, asyncio.Event(), lambda: None))
     try:
         yield metrics
         assert not running.done(), "a mailer lives through everything"
@@ -112,7 +114,7 @@ async def test_the_summary_is_of_what_was_played(
                 device, str(play), campaign, creative, clock.now(), "too_late" if number == 2 else "accepted",
             )  # fmt: skip
     async with database.transaction() as tx:
-        summary = await queries.summary(tx, campaign, listed=1)
+        summary = await facts.summary(tx, campaign, listed=1)
     assert (summary.start_late_ms, summary.end_late_ms) == (1500, 1500)
     assert [line[2:] for line in summary.stores] == [(3, 15_000)]
     assert summary.further_stores == 1
@@ -206,6 +208,7 @@ async def test_what_a_killed_mailer_had_claimed_is_sent_after_its_lease(
 ) -> None:
     [campaign] = await owe(connection, clock)
     async with database.transaction() as tx:
+        await sorting.sort(tx, clock.now(), 1)
         assert await queries.claim(tx, clock.now(), timedelta(seconds=25))
     async with mailing(database, clock, smtp.url):
         await asyncio.sleep(0.3)
