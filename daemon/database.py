@@ -1,115 +1,74 @@
 """The one seam to PostgreSQL: connections as the application's role, transactions whose deadline really ends them."""
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import asyncpg
-import orjson
 import structlog
 
 from config.settings import DatabaseSettings
+from daemon.commits import Commit, Fate, fate_of
+from daemon.session import (
+    CONNECT_ERRORS,
+    CONTENTION,
+    SCHEMA_MISSING,
+    CommitUnknown,
+    Connection,
+    DatabaseUnavailable,
+    connect,
+    deadline,
+    described,
+    drop,
+    prepared,
+    quoted,
+    set_codecs,
+    transient,
+)
 from playlists.queries import Tx
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 else:
-    Connection, Pool = asyncpg.Connection, asyncpg.Pool  # no parameters at run time
+    Pool = asyncpg.Pool  # no parameters at run time
+
+__all__ = [  # with what its callers need of a session
+    "CONNECT_ERRORS",
+    "CommitUnknown",
+    "Connection",
+    "Database",
+    "DatabaseUnavailable",
+    "deadline",
+    "described",
+    "quoted",
+    "set_codecs",
+    "transient",
+]
 
 log = structlog.get_logger("daemon.database")
 
-OUTAGES = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shut down, crashed, starting up, dropped; but see QueryCanceledError
-    asyncpg.InsufficientResourcesError,  # too many connections, disk full, out of memory
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TransactionTimeoutError,
-    asyncpg.InternalClientError,  # the server's farewell came between two calls, the end of the link not yet
-)
-CONTENTION = (
-    asyncpg.QueryCanceledError,  # statement_timeout
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-)
-# while connecting any of these may pass: a wrong password, too, is mended without a restart
-CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-SCHEMA_MISSING = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
-
-
-class DatabaseUnavailable(Exception):
-    """The database could not serve the call; whether a commit in flight took effect is unknown."""
-
-    def __init__(self, reason: str, *, outage: bool = True) -> None:
-        """Give the reason in words, and whether the database is out rather than busy."""
-        super().__init__(reason)
-        self.outage = outage
-
-
-def transient(error: BaseException) -> bool:
-    """Say whether the error came of the moment (link, time-out, deadlock, shutdown) and not of the rows (SPEC 3)."""
-    return isinstance(error, (DatabaseUnavailable, TimeoutError, *OUTAGES, *CONTENTION)) or (
-        isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
-    )
-
-
-def described(error: BaseException) -> str:
-    """Give an error in words; some have none but their name."""
-    return str(error) or type(error).__name__
+GRACE = 0.5  # seconds more than connecting may take, so that it is known which of the two took too long
+ASK_AGAIN = 0.1  # seconds between two questions after a commit without an answer
 
 
 @asynccontextmanager
-async def deadline(connection: Tx, seconds: float) -> AsyncIterator[None]:
-    """Close the connection's socket when the time is up or the caller is cancelled, which ends any call on it.
-
-    Nothing gentler ends a call on a dead link: asyncpg answers a cancel by asking the same dead server.
-    Raises DatabaseUnavailable when the time was up.
-    """
-    expired = False
-
-    def end() -> None:
-        nonlocal expired
-        expired = True
-        _drop(connection)
-
-    timer = asyncio.get_running_loop().call_later(seconds, end)
-    try:
-        yield
-    except Exception as error:
-        if expired:
-            raise DatabaseUnavailable(f"no answer within {seconds:g} s") from error
-        raise
-    except BaseException:
-        _drop(connection)
-        raise
-    finally:
-        timer.cancel()
-
-
-@asynccontextmanager
-async def _begun(connection: Tx) -> AsyncIterator[None]:
+async def _begun(connection: Tx, commit: Commit | None) -> AsyncIterator[None]:
     unit = connection.transaction()
     try:
         await unit.start()
         yield
+        if commit:
+            await commit.note(connection)
+            commit.sent = True
         await unit.commit()
     except Exception:
         try:
             await unit.rollback()
         except Exception:  # noqa: BLE001 - whatever the reason, its state is unknown
-            _drop(connection)
+            drop(connection)
         raise
-
-
-def _drop(connection: Tx) -> None:
-    with suppress(asyncpg.InterfaceError):  # the pool has taken it back: it was dropped before
-        connection.terminate()
 
 
 @dataclass(slots=True)
@@ -121,6 +80,8 @@ class Database:
     available: bool = False
     schema_ready: bool = False  # set once by who has seen the schema; until then a missing table is no bug
     _pool: Pool = field(init=False, repr=False)
+    _own: set[Connection] = field(default_factory=set, repr=False)  # the dedicated ones
+    _sessions_checked: bool = False  # since the last outage
 
     @classmethod
     @asynccontextmanager
@@ -142,40 +103,65 @@ class Database:
                 database._pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self, timeout: float | None = None, on: Connection | None = None) -> AsyncIterator[Tx]:
+    async def transaction(
+        self, timeout: float | None = None, on: Connection | None = None, *, resolve: bool = False
+    ) -> AsyncIterator[Tx]:
         """Yield a transaction, committed at the end of the block, that ends within `timeout` seconds whatever happens.
 
         `timeout` defaults to `statement_timeout`; waiting for a free connection is bounded by `connect_timeout` on top.
         `on` names a dedicated connection, else one of the pool serves. Raises DatabaseUnavailable for everything that
         came of link, server or load; errors of the statements themselves pass as asyncpg raises them.
+
+        Who can read what is done and goes by that needs no more: a commit without an answer is then found done, or
+        done again. Who must answer somebody else says `resolve`: its outcome is read, within `connect_timeout`, and
+        only if it cannot be is CommitUnknown raised. That costs a round trip a transaction.
         """
         seconds = self.settings.statement_timeout.total_seconds() if timeout is None else timeout
-        async with self._translated(), self._connection(on) as connection:
-            async with deadline(connection, seconds), _begun(connection):
-                yield connection
-            self._note(available=True)
+        commit = Commit() if resolve else None
+        try:
+            async with self._translated(), self._connection(on) as connection:
+                async with deadline(connection, seconds), _begun(connection, commit):
+                    yield connection
+                self._note(available=True)
+        except DatabaseUnavailable as failure:
+            if commit is None or not (commit.in_doubt and failure.outage):
+                raise
+            await self._resolve(commit, failure)
 
     @asynccontextmanager
     async def dedicated(self, name: str) -> AsyncIterator[Connection]:
         """Yield a connection of the caller's own: no pool, no reset between uses, LISTEN allowed.
 
-        Put each unit of work into `transaction(on=connection)`; a bare call on it ends by command_timeout, two
-        seconds after the server's own. The end of the block drops it. Raises DatabaseUnavailable as `transaction` does.
+        Put each unit of work into `transaction(on=connection)`, a bare call into `deadline`: nothing else ends it on a
+        dead link. The end of the block drops it. Raises DatabaseUnavailable as `transaction` does.
         """
         async with self._translated():
             connection = await self._connect(f"{self.name} {name}")
+            self._own.add(connection)
             try:
                 yield connection
             finally:
+                self._own.discard(connection)
                 connection.terminate()
+
+    async def renew(self, settings: DatabaseSettings) -> None:
+        """Go by other settings from now on: connections are made anew, what is under way on the pool's ends first."""
+        self.settings = settings
+        await self._leave()
+
+    async def _leave(self) -> None:
+        await self._pool.expire_connections()
+        for connection in list(self._own):
+            connection.terminate()  # its loop connects again
 
     @asynccontextmanager
     async def _connection(self, on: Connection | None) -> AsyncIterator[Tx]:
         if on is not None:
             yield on
             return
+        limit = self.settings.connect_timeout.total_seconds()
         try:
-            connection = await self._pool.acquire(timeout=self.settings.connect_timeout.total_seconds())
+            connection = await self._pool.acquire(timeout=limit + GRACE)
         except TimeoutError as error:
             raise DatabaseUnavailable("no connection became free in time", outage=False) from error
         try:
@@ -195,6 +181,8 @@ class Database:
         except Exception as error:
             if transient(error) or (not self.schema_ready and isinstance(error, SCHEMA_MISSING)):
                 failure = DatabaseUnavailable(described(error))
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    await self._leave()  # a standby by now: who only reads there would never know
                 await self._note_failure(failure)
                 raise failure from error
             raise
@@ -202,7 +190,39 @@ class Database:
     async def _note_failure(self, failure: DatabaseUnavailable) -> None:
         if failure.outage:
             self._note(available=False, reason=str(failure))
+            self._sessions_checked = False
             await self._pool.expire_connections()  # the idle ones would go the same dead way
+
+    async def _resolve(self, commit: Commit, failure: DatabaseUnavailable) -> None:
+        """Return if the transaction took effect, raise `failure` if not, CommitUnknown if nobody can tell in time."""
+        limit = self.settings.connect_timeout.total_seconds()
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + limit
+        fate = Fate.OPEN
+        while fate is Fate.OPEN and (left := ends - loop.time()) > 0:
+            with suppress(DatabaseUnavailable):
+                fate = await self._read_fate(commit, left)
+            if fate is Fate.OPEN:
+                await asyncio.sleep(min(ASK_AGAIN, left))
+        log.warning("commit had no answer", transaction=commit.xid, fate=fate.value)
+        if fate is Fate.ABORTED:
+            raise failure
+        if fate is not Fate.COMMITTED:
+            raise CommitUnknown(f"the commit had no answer: {failure}") from failure
+
+    async def _read_fate(self, commit: Commit, seconds: float) -> Fate:
+        async with self._translated():
+            # as the login, which may end its own sessions; the application's role may not
+            connection = await connect(self.settings.url, seconds, f"{self.name} commit", seconds)
+            try:
+                async with deadline(connection, seconds):
+                    return await fate_of(connection, commit)
+            except asyncpg.PostgresError as error:
+                if transient(error):
+                    raise
+                return Fate.UNKNOWN  # a server that never had such a transaction
+            finally:
+                connection.terminate()
 
     def _note(self, *, available: bool, reason: str = "") -> None:
         if available != self.available:
@@ -218,23 +238,20 @@ class Database:
     async def _connect(self, name: str) -> Connection:
         """Connect, become the application's role and set codecs, all within `connect_timeout`."""
         limit = self.settings.connect_timeout.total_seconds()
+        patience = self.settings.statement_timeout.total_seconds() + 2
+        url, checked = self.settings.url, self._sessions_checked
         try:
-            connection = await asyncpg.connect(
-                self.settings.url,
-                timeout=limit,
-                command_timeout=self.settings.statement_timeout.total_seconds() + 2,
-                server_settings=self._server_settings(name),
-            )
-            async with deadline(connection, limit):
-                await _prepare(connection, self.settings.role)
-        except CONNECT_ERRORS as error:
-            raise DatabaseUnavailable(f"cannot connect: {described(error)}") from error
+            async with asyncio.timeout(limit):
+                connection = await connect(url, limit, name, patience, sessions_checked=checked)
+                self._sessions_checked = True
+                await prepared(connection, limit, self._session() | {"role": self.settings.role})
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"cannot connect: no answer within {limit:g} s") from error
         return connection
 
-    def _server_settings(self, name: str) -> dict[str, str]:
+    def _session(self) -> dict[str, str]:
         statement_ms = round(self.settings.statement_timeout.total_seconds() * 1000)
         return {
-            "application_name": name,
             "timezone": "UTC",
             "jit": "off",  # our statements are short: compiling them costs more than running them
             "statement_timeout": f"{statement_ms}ms",
@@ -251,48 +268,3 @@ class Database:
 
 async def _keep(_: Connection) -> None:
     return  # nobody sets anything beyond a transaction: a reset at every release would double the round trips
-
-
-async def _prepare(connection: Connection, role: str) -> None:
-    _watch_link(connection)
-    try:
-        await connection.execute("SET ROLE " + quoted(role))
-        await set_codecs(connection)
-    except BaseException:
-        connection.terminate()
-        raise
-
-
-async def set_codecs(connection: Connection) -> None:
-    """Make json and jsonb columns plain Python values both ways.
-
-    Never bind a jsonb[] of lists: asyncpg takes them for further dimensions. Bind one jsonb and unpack it in SQL.
-    """
-    await connection.set_type_codec(
-        "json", schema="pg_catalog", format="binary", encoder=orjson.dumps, decoder=orjson.loads
-    )
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", format="binary", encoder=_jsonb, decoder=lambda data: orjson.loads(data[1:])
-    )
-
-
-def _jsonb(value: Any) -> bytes:
-    return b"\x01" + orjson.dumps(value)  # the version of jsonb's binary form
-
-
-def quoted(name: str) -> str:
-    """Quote a name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _watch_link(connection: Connection) -> None:
-    """Let the kernel end a dead TCP link of an idle connection after some 20 s."""
-    sock = getattr(connection, "_transport").get_extra_info("socket")  # noqa: B009 - asyncpg has no setting for it
-    if sock is None or sock.family == socket.AF_UNIX:
-        return
-    with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as link:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000)

@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from daemon.clock import Clock, ClockUnset
-from daemon.database import Connection, Database, DatabaseUnavailable
+from daemon.database import Connection, Database, DatabaseUnavailable, deadline
 from daemon.failpoints import failpoint
 from devices.queries.following import tokens_since
 from playlists.ids import DeviceId, Digest
@@ -26,6 +26,7 @@ POLL = 0.25  # seconds between looks
 RETRY = 0.5  # seconds until the database is asked again
 ROWS_AT_ONCE = 1_000  # taken in before others have the loop
 BODIES_AT_ONCE = 20
+CALL_SECONDS = 5.0  # of a call that does no work
 LOAD_SECONDS = 60.0  # for a first reading of a million devices
 LET_GO_EVERY = timedelta(minutes=1)
 _NEVER: "array[int]" = array("q")
@@ -200,7 +201,8 @@ async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], N
 
 async def _follow(feed: Feed, connection: Connection, clock: Clock, beat: Callable[[], None]) -> None:
     told = asyncio.Event()
-    await connection.add_listener(CHANNEL, lambda *_: told.set())
+    async with deadline(connection, CALL_SECONDS):
+        await connection.add_listener(CHANNEL, lambda *_: told.set())
     let_go_at = clock.now() + LET_GO_EVERY
     while True:
         beat()

@@ -12,14 +12,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
-from daemon.database import CONNECT_ERRORS, Connection, DatabaseUnavailable, deadline, described, quoted
+from daemon.database import Connection, deadline, quoted
 from daemon.failpoints import failpoint
+from daemon.session import connect, prepared
 from playlists.queries import Tx
 
 LOCK = 0x7369676E  # "sign": who holds this advisory lock migrates
 MAJOR = 18  # the oldest PostgreSQL that has what the schema is made of
 PATIENCE = 600.0  # seconds for all of it, another instance's turn included
-SESSION = {"application_name": "signaged migrate", "lock_timeout": "10s"}
+CALL_SECONDS = 10.0  # of all but the migrations themselves; those end some 20 s after their link is dead
+SESSION = {"lock_timeout": "10s"}
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -70,9 +72,9 @@ async def migrate(owner_url: str, app_url: str | None = None, role: str = "signa
     DatabaseUnavailable when the server cannot be reached or the turn of another takes too long, asyncpg's errors when
     a statement fails.
     """
-    async with _connected(owner_url) as connection:
+    async with _connected(owner_url, PATIENCE) as connection:
         # asked again and again: to wait inside pg_advisory_lock() deadlocks with CREATE INDEX CONCURRENTLY
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event
+        while not await _locked(connection):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.2)
         try:
             return await _migrate(connection, app_url, role)
@@ -84,19 +86,22 @@ async def migrate(owner_url: str, app_url: str | None = None, role: str = "signa
 
 async def owns(url: str) -> bool:
     """Say whether the login of the URL owns its database, so that it may migrate; raises DatabaseUnavailable."""
-    async with _connected(url) as connection:
+    async with _connected(url, CALL_SECONDS) as connection:
         return bool(await connection.fetchval(OWNS))
 
 
+async def _locked(connection: Connection) -> bool:
+    async with deadline(connection, CALL_SECONDS):
+        return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK))
+
+
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[Connection]:
-    try:
-        connection = await asyncpg.connect(url, timeout=10, server_settings=SESSION)
-    except CONNECT_ERRORS as error:
-        raise DatabaseUnavailable(f"cannot connect: {described(error)}") from error
+async def _connected(url: str, seconds: float) -> AsyncIterator[Connection]:
+    connection = await connect(url, CALL_SECONDS, "signaged migrate")
     try:
         _insist_on_server(connection)
-        async with deadline(connection, PATIENCE):
+        await prepared(connection, CALL_SECONDS, SESSION)
+        async with deadline(connection, seconds):
             yield connection
     finally:
         connection.terminate()  # which gives the lock back, too
@@ -126,8 +131,9 @@ async def pending(connection: Tx) -> list[str]:
 
 
 async def _migrate(connection: Connection, app_url: str | None, role: str) -> list[str]:
-    missing = set(await pending(connection))
-    await _ensure_role(connection, app_url, role)
+    async with deadline(connection, CALL_SECONDS):
+        missing = set(await pending(connection))
+        await _ensure_role(connection, app_url, role)
     done = []
     for migration in shipped():
         if migration.name in missing:

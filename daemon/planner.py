@@ -13,7 +13,7 @@ import structlog
 
 from daemon.clock import Clock, ClockUnset
 from daemon.compiling import ChildLost, Compiled, Compiler, Input, Planned, Reach, opened
-from daemon.database import Connection, Database, DatabaseUnavailable
+from daemon.database import Connection, Database, DatabaseUnavailable, deadline
 from daemon.failpoints import failpoint
 from daemon.house import SHIPPED
 from daemon.metrics import Metrics, precreate
@@ -30,6 +30,7 @@ log = structlog.get_logger("daemon.planner")
 
 NOTIFY = "SELECT pg_notify('signaged_screens', '')"
 POLL = 0.25  # seconds between looks for marks
+CALL_SECONDS = 5.0  # of a call that does no work
 RETRY = 1.0  # seconds until the database is asked again
 KEPT = timedelta(hours=4)  # how long a playlist is known after its end (SPEC 6)
 FORGET_EVERY = timedelta(minutes=1)
@@ -246,7 +247,9 @@ async def _follow(
     while True:
         beat()
         now, done = clock.now(), None
-        if await screens.work_waits(connection, now, now + compiler.reach.renewal):
+        async with deadline(connection, CALL_SECONDS):
+            waits = await screens.work_waits(connection, now, now + compiler.reach.renewal)
+        if waits:
             async with database.transaction(on=connection) as tx:
                 done = await step(tx, now, compiler, metrics)
                 failpoint("planner.before_commit")
@@ -254,7 +257,8 @@ async def _follow(
         if done is not None:
             recounts.note(done)
         if done is not None and done.changed:
-            await connection.execute(NOTIFY)
+            async with deadline(connection, CALL_SECONDS):
+                await connection.execute(NOTIFY)
             failpoint("planner.notified")
             log.info("playlists planned", screens=done.planned, changed=done.changed, compiled=done.compiled)
         if done is None or not done.planned:  # also when all that waits is an input that failed

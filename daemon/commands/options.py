@@ -38,7 +38,10 @@ async def transaction(settings: "Settings") -> AsyncIterator[tuple["Tx", datetim
     from daemon.database import Database
 
     clock = DatabaseClock()
-    async with Database.open(settings.database, "signaged command") as database, database.transaction() as tx:
+    async with (
+        Database.open(settings.database, "signaged command") as database,
+        database.transaction(resolve=True) as tx,
+    ):
         await clock.refresh(tx)
         yield tx, clock.now()
 

@@ -40,7 +40,7 @@ async def import_file(
         if counted[section] % _TOLD_EVERY == 0:
             told(f"{counted[section]} {section}")
 
-    async with database.transaction(timeout=TIMEOUT_SECONDS) as tx:
+    async with database.transaction(timeout=TIMEOUT_SECONDS, resolve=True) as tx:
         have = await present(tx)
         network, faults = await asyncio.to_thread(read, given, path.parent, have.known(), rules)
         if faults:

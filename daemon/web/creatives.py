@@ -80,7 +80,7 @@ async def upload(platform: Platform, caller: Caller, request: web.Request) -> Re
     except strict.TORN as error:
         raise strict.torn() from error
     failpoint("media.written")
-    async with platform.database.transaction() as tx:
+    async with platform.database.transaction(resolve=True) as tx:
         await queries.mark_stored(tx, creative_id, platform.clock.now())
         reply = Reply(shown.creative(await _seen(tx, caller, creative_id)))
         failpoint("media.before_commit")

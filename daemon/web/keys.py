@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -20,6 +22,7 @@ from playlists.ids import DeviceId
 MOST_STRANGERS: Final = 10_000
 STRANGE_FOR: Final = 1.0  # seconds for which an unknown token is not looked up again
 LOOKUPS: Final = 4  # at one time; a flood of made-up tokens must not take the database from the others
+TURN_SECONDS: Final = 5.0  # nor may those who wait for theirs wait for ever
 
 
 class Keys:
@@ -65,12 +68,24 @@ class Keys:
             raise unauthorized("The token is unknown, expired or revoked")
         self._feed.tokens[digest] = entry._replace(used=True)
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._lookups.acquire()
+        except TimeoutError:
+            raise unavailable() from None
+        try:
+            yield
+        finally:
+            self._lookups.release()
+
     async def _looked_up(self, digest: bytes) -> TokenEntry | None:
         """The token as the database has it: another instance may have given it out a moment ago."""
         loop = asyncio.get_running_loop()
         if self._strangers.get(digest, 0.0) > loop.time():
             return None
-        async with self._lookups, self._database.transaction() as tx:
+        async with self._turn(), self._database.transaction() as tx:
             row = await token_row(tx, digest)
         if row is None:
             self._strangers[digest] = loop.time() + STRANGE_FOR

@@ -78,7 +78,7 @@ async def _answer(operation: Operation, platform: Platform, request: web.Request
     if operation.stream is not None:
         return await operation.stream(platform, caller, request)
     body = await _body(operation, platform, request)
-    async with platform.database.transaction() as tx:
+    async with platform.database.transaction(resolve=operation.writes) as tx:
         call = Call(platform, tx, platform.clock.now(), caller, correlation_id, request, body)
         reply = await _once(operation, call)
         failpoint("request.before_commit")

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from config.settings import DatabaseSettings
-from daemon.database import Database, DatabaseUnavailable, transient
+from daemon.database import CommitUnknown, Database, DatabaseUnavailable, transient
 from playlists.queries import Tx
 from tests.gate import Gate, gate_to
 
@@ -165,3 +165,82 @@ async def test_absent_server_is_no_error_before_it_is_needed() -> None:
         assert not database.available
         with pytest.raises(DatabaseUnavailable, match="cannot connect"):
             await ask(database)
+
+
+async def write(database: Database, *, resolve: bool) -> None:
+    async with database.transaction(resolve=resolve) as tx:
+        await tx.execute("UPDATE house SET updated_at = '2026-01-01Z'")
+
+
+async def written(connection: Tx) -> bool:
+    return bool(await connection.fetchval("SELECT updated_at IS NOT NULL FROM house"))
+
+
+async def test_commit_without_an_answer_is_read_back(database: Database, gate: Gate, connection: Tx) -> None:
+    gate.lose_commit(arrives=True)
+    await write(database, resolve=True)  # it took effect: nothing is wrong
+    assert gate.committed == [True]
+    assert await written(connection)
+
+
+async def test_commit_that_never_arrived_is_ended_and_told(database: Database, gate: Gate, connection: Tx) -> None:
+    gate.lose_commit(arrives=False)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await write(database, resolve=True)
+    assert not isinstance(caught.value, CommitUnknown)
+    assert not await written(connection)
+    async with asyncio.timeout(1):  # its session, which waited for the COMMIT, holds no lock any more
+        await connection.execute("UPDATE house SET updated_at = NULL")
+
+
+async def test_commit_that_cannot_be_read_back_is_unknown(database: Database, gate: Gate, connection: Tx) -> None:
+    gate.lose_commit(arrives=True)
+    began = time.monotonic()
+    asyncio.get_running_loop().call_later(0.1, gate.freeze)
+    with pytest.raises(CommitUnknown):
+        await write(database, resolve=True)
+    assert time.monotonic() - began < 2
+
+
+async def test_half_open_connections_end_at_the_deadline_and_are_replaced(database: Database, gate: Gate) -> None:
+    async with database.transaction(), database.transaction():
+        pass
+    async with database.dedicated("test") as own:
+        gate.vanish()
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction(0.3, on=own) as tx:
+                await tx.fetchval("SELECT 1")
+        assert time.monotonic() - began < 1
+    await ask(database, "SELECT 1", timeout=0.3)  # nor are those in the pool trusted any more
+
+
+async def test_link_that_trickles_ends_at_the_deadline(database: Database, gate: Gate) -> None:
+    await ask(database, "SELECT 1")
+    gate.trickle(20, 0.05)
+    await ask(database, "SELECT 1")  # slow is not dead
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable, match="no answer within"):
+        await ask(database, "SELECT repeat('x', 100000)", timeout=0.5)
+    assert time.monotonic() - began < 1
+
+
+async def test_server_that_takes_no_writes_any_more_is_left_and_taken_again(
+    database: Database, owner_connection: Tx
+) -> None:
+    name = await owner_connection.fetchval("SELECT current_database()")
+    async with database.dedicated("reader") as own:
+        await ask(database, "SELECT 1")
+        await owner_connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        await ask(database, "SELECT set_config('default_transaction_read_only', 'on', false)")  # as a reload does
+        with pytest.raises(DatabaseUnavailable):
+            await write(database, resolve=True)
+        with pytest.raises(DatabaseUnavailable):  # who only reads hears of it too
+            async with database.transaction(on=own) as tx:
+                await tx.fetchval("SELECT 1")
+        with pytest.raises(DatabaseUnavailable, match="takes no writes"):
+            await write(database, resolve=True)
+        assert not database.available
+    await owner_connection.execute("SET default_transaction_read_only = off")
+    await owner_connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    await write(database, resolve=True)
