@@ -16,6 +16,7 @@ from daemon.dev.embedded import FAST_AND_LOSSY, embedded_kafka, embedded_postgre
 from daemon.dev.mailbox import Mailbox, mailbox
 from daemon.migrate import migrate
 from playlists.queries import Tx
+from tests import events
 from tests.doubles import FakeClock
 
 APPLICATION_ROLE = "signaged_app"
@@ -37,6 +38,7 @@ async def migrated_template(postgres: str) -> AsyncIterator[str]:
     """The name of a migrated database, made once, that nobody connects to: the others are copies of it."""
     async with scratch_database(postgres, "template0") as url:
         await migrate(url)
+        await on_server(url, events.RECORD)
         yield urlsplit(url).path[1:]
 
 
@@ -49,9 +51,10 @@ async def empty_database_url(postgres: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def database_url(postgres: str, migrated_template: str) -> AsyncIterator[str]:
-    """The owner's URL of a migrated database of this test alone."""
+    """The owner's URL of a migrated database of this test alone; the events that were left in it must be valid."""
     async with scratch_database(postgres, migrated_template) as url:
         yield url
+        await events.check_recorded(url)
 
 
 @pytest.fixture

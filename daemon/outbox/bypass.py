@@ -89,7 +89,7 @@ class Bypass:
         self.places = wanted
 
     async def look(self, tx: Tx, shards: Iterable[int], partitions: Mapping[str, int]) -> None:
-        """Let the floors rise; `partitions` says how many each topic has. For now and then, outside a transaction."""
+        """Let the floors rise; `partitions` says how many each topic has. Once in a while, outside a transaction."""
         for shard, bare, mine, oldest in await tx.fetch(LOOK, *self._arguments(shards, partitions)):
             self.floors[shard] = risen(self.floors.get(shard, Floor()), bare, mine, oldest)
 

@@ -30,9 +30,11 @@ async def login(postgres: str) -> AsyncIterator[str]:
     await on_server(postgres, f"DROP ROLE {name}")
 
 
-async def test_migrations_produce_the_schema_on_record(database_url: str) -> None:
+async def test_migrations_produce_the_schema_on_record(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    options = "--schema-only", "--no-owner", empty_database_url
     dump = await asyncio.create_subprocess_exec(
-        str(postgres_program("pg_dump")), "--schema-only", "--no-owner", database_url, stdout=asyncio.subprocess.PIPE
+        str(postgres_program("pg_dump")), *options, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await dump.communicate()
     # comments, session settings and a token that changes with each dump

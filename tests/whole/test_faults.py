@@ -1,7 +1,6 @@
 """Servers that are absent, go and come back, and a daemon that is told to end or killed in the middle of its work."""
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from daemon.dev.embedded import embedded_kafka
 from daemon.dev.mailbox import Mailbox, mailbox
 from playlists.queries import Tx
+from tests.events import read as read_event
 from tests.whole import checks
 from tests.whole.daemons import Api, Daemon, created_token, free_port, signaged, until
 from tests.whole.network import Network
@@ -225,7 +225,9 @@ async def consumed(bootstrap: str, topic: str, count: int) -> list[checks.Event]
             records = [await consumer.getone() for _ in range(count)]
     finally:
         await consumer.stop()
-    return [checks.Event(one.partition, one.offset, one.key, json.loads(one.value)) for one in records]
+    return [
+        checks.Event(one.partition, one.offset, one.key, read_event(one.key, one.value, one.headers)) for one in records
+    ]
 
 
 async def answers(session: aiohttp.ClientSession, daemon: Daemon, livez: int, readyz: int) -> bool:

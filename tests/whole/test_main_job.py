@@ -5,7 +5,6 @@ Two hundred screens, forty campaigns that come and go, a Kafka consumer and a ma
 
 import asyncio
 import itertools
-import json
 import random
 import secrets
 import time
@@ -18,6 +17,7 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer
 
 from daemon.dev.mailbox import Mailbox
+from tests.events import read as read_event
 from tests.whole import checks
 from tests.whole.daemons import Api, Daemon, created_token, signaged, until
 from tests.whole.network import EVERY_DAY, Network
@@ -108,7 +108,8 @@ async def consumed(bootstrap: str, topic: str, events: list[checks.Event]) -> As
     async def consume() -> None:
         while True:
             record = await consumer.getone()
-            events.append(checks.Event(record.partition, record.offset, record.key, json.loads(record.value)))
+            said = read_event(record.key, record.value, record.headers)
+            events.append(checks.Event(record.partition, record.offset, record.key, said))
 
     task = asyncio.create_task(consume())
     try:

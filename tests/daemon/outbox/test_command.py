@@ -12,7 +12,7 @@ async def test_refused_messages_are_listed_requeued_and_skipped(
     database_url: str, connection: Tx, clock: FakeClock
 ) -> None:
     key = uuid4()
-    told = [Message("campaigns", key, sequence, "paused", b"{}") for sequence in (1, 2, 3)]
+    told = [Message("elsewhere", key, sequence, "paused", b"{}") for sequence in (1, 2, 3)]
     await queries.append(connection, told, clock.now())
     first, second, third = [record["id"] for record in await connection.fetch("SELECT id FROM outbox ORDER BY id")]
     await queries.park(connection, first, "too large", clock.now(), final=True)
@@ -26,7 +26,7 @@ async def test_refused_messages_are_listed_requeued_and_skipped(
         (first, str(key), "too large", 2)
     ]
     for_people = await signaged("outbox", "list", environ=database)
-    assert f"{first}  campaigns {key}/1 paused, 2 bytes, 2 behind it, until you decide: too large" in for_people.out
+    assert f"{first}  elsewhere {key}/1 paused, 2 bytes, 2 behind it, until you decide: too large" in for_people.out
 
     wrong = await signaged("outbox", "skip", str(first), str(second), environ=database)
     assert (wrong.code, wrong.out) == (64, "")
