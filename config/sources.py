@@ -140,8 +140,8 @@ def _merge(onto: Values, given: Values) -> None:
 
 
 def _fault(details: ErrorDetails, text: str, origins: Mapping[str, str]) -> Fault:
-    key, inner = ".".join(str(part) for part in details["loc"][:2]), ""
-    line = _line_of(text, *map(str, details["loc"][:2]))
+    path = [str(part) for part in details["loc"][:2]]
+    key, inner, line = ".".join(path), "", _line_of(text, path[0], "".join(path[1:]))
     match details["loc"]:
         case (section, name, int(entry), str(field), *_):  # of a list of tables
             inner = f"[{entry}].{field}"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from playlists.localtime import (
     Policy,
     UnknownZone,
+    date_ends,
     is_zone,
     resolve,
     to_local,
@@ -150,3 +151,22 @@ def test_what_is_no_local_time_is_refused() -> None:
         resolve(datetime(2026, 1, 1, tzinfo=UTC), "Europe/Berlin")
     with pytest.raises(ValueError, match="outside the calendar"):
         resolve(datetime.fromisoformat("9999-12-31T23:59"), "America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "ends"),
+    [
+        ("Europe/Berlin", "2026-11-22T12:00+00:00", "2026-11-22T23:00+00:00"),
+        ("Europe/Berlin", "2026-03-28T23:00+00:00", "2026-03-29T22:00+00:00"),  # a day of 23 hours
+        ("Europe/Berlin", "2026-10-24T22:00+00:00", "2026-10-25T23:00+00:00"),  # 25
+        ("Australia/Lord_Howe", "2026-04-04T13:00+00:00", "2026-04-05T13:30+00:00"),  # 24.5
+        ("Africa/Cairo", "2026-04-23T21:59+00:00", "2026-04-23T22:00+00:00"),  # its midnight is a gap
+        ("America/Havana", "2020-11-01T03:59+00:00", "2020-11-01T04:00+00:00"),  # twice 00:00 to 01:00: the first
+        ("America/Havana", "2020-11-01T05:30+00:00", "2020-11-02T05:00+00:00"),  # in the second of them
+        ("America/St_Johns", "2010-11-07T02:45+00:00", "2010-11-07T03:30+00:00"),  # midnight was once, and comes again
+        ("Pacific/Apia", "2011-12-30T09:59+00:00", "2011-12-30T10:00+00:00"),  # the day that followed never was
+        ("UTC", "2026-11-22T00:00+00:00", "2026-11-23T00:00+00:00"),
+    ],
+)
+def test_a_local_date_ends_at_the_next_midnight_that_is_ahead(zone: str, now: str, ends: str) -> None:
+    assert date_ends(datetime.fromisoformat(now), zone) == datetime.fromisoformat(ends)
