@@ -32,6 +32,7 @@ class Metrics:
     )
     transitions_missed_total: Counter = _metric("Campaigns that never started, by reason", "reason")
     transitions_oldest_due_seconds: Gauge = _metric("Age of the oldest transition still due")
+    campaigns_quarantined: Gauge = _metric("Campaigns that no transition gets through, tried ever more rarely")
     campaigns: Gauge = _metric("Campaigns, by status", "status")
     deliveries: Gauge = _metric("Deliveries that have a row, by status", "status")
     devices: Gauge = _metric("Devices, by status", "status")

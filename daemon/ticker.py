@@ -1,19 +1,21 @@
 """The loop behind the tick: at every UTC minute, and at the very instant at which something is due (SPEC 4)."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
 from daemon.campaigns.events import Transition
-from daemon.campaigns.queries.due import next_due
+from daemon.campaigns.queries.agenda import Agenda, next_due
 from daemon.clock import Clock
 from daemon.database import Database, DatabaseUnavailable
 from daemon.metrics import Metrics, precreate
-from daemon.tick import LIFE, Ground, Rules, Step, tick
+from daemon.pace import Pace
+from daemon.tick import LIFE, Begin, Ground, Rules, Step, tick
 
 log = structlog.get_logger("daemon.ticker")
 
@@ -22,7 +24,10 @@ LOOK_AGAIN = timedelta(milliseconds=50)  # at due rows that were found locked
 LOOKS = 20  # that often, then as often as anything is asked
 RECONNECT = 0.5  # seconds
 
-Plan = Mapping[str, datetime]  # step -> the instant at which it has something to do
+FULL_LOOKS = 20  # a look at all that could be due takes at most one part in so many of the time
+FULL_AT_LEAST = 60.0  # seconds between two of them
+# what cannot be undone: left alone while the clock is held (SPEC 4)
+HELD = frozenset({"complete", "settle", "expire"})
 
 
 async def run(
@@ -41,16 +46,23 @@ async def run(
     The next due instant is asked for at least every `recheck`, and when `wake` is set. `steps` begin with LIFE.
     """
     precreate(metrics.step_failures_total, [step.name for step in steps])
+    paces: dict[str, Pace] = {}
     while True:
         beat()
         try:
             async with database.dedicated("ticker") as connection:
                 begin = partial(database.transaction, on=connection)
-                ground = Ground(begin, clock, metrics, rules, report)
+                ground = Ground(begin, clock, metrics, rules, report, second=partial(_second, database), paces=paces)
                 await _keep(ground, steps, recheck, wake, beat)
         except DatabaseUnavailable as error:
             log.debug("no database to tick on", reason=str(error))
         await asyncio.sleep(RECONNECT)
+
+
+@asynccontextmanager
+async def _second(database: Database) -> AsyncIterator[Begin]:
+    async with database.dedicated("ticker 2") as connection:
+        yield partial(database.transaction, on=connection)
 
 
 async def _keep(
@@ -61,21 +73,23 @@ async def _keep(
     beat: Callable[[], None],
 ) -> None:
     whole_at = ground.clock.now()  # at once: what fell due while nobody ticked
-    looks = 0
+    watch, looks = Watch(), 0
     while True:
         beat()
         wake.clear()
         now = ground.clock.now()
-        if now >= whole_at:
+        if now >= whole_at or whole_at - now > MINUTE:  # the clock may have been set back
             await _ticked(ground, steps, None)
             whole_at = next_minute(now)
-        plan = await _plan(ground, steps)
+        plan, since = await _plan(ground, steps, watch)
         now = ground.clock.now()
         late = {name for name, at in plan.items() if at <= now}
         if late:
             # what ends may be settled in the same tick
-            await _ticked(ground, steps, late | {"settle"} if late & {"complete", "start"} else late)
-            plan, now = await _plan(ground, steps), ground.clock.now()
+            names = late | {"settle"} if late & {"complete", "start"} else late
+            await _ticked(replace(ground, since=since), steps, names)
+            plan, _ = await _plan(ground, steps, watch)
+            now = ground.clock.now()
         overdue = any(at <= now for at in plan.values())
         looks = looks + 1 if overdue else 0
         until = min([whole_at, now + recheck, *(at for at in plan.values() if at > now)])
@@ -84,14 +98,51 @@ async def _keep(
         await _sleep(ground, until, wake)
 
 
-async def _plan(ground: Ground, steps: Sequence[Step]) -> Plan:
-    now = ground.clock.now()
+class Watch:
+    """How far back is looked for what is due.
+
+    Rows that were changed leave dead index entries for as long as anybody holds an old snapshot. To pass over them
+    all is done each minute, and as much more often as it costs little; between, nothing older than what the last look
+    saw can be due, but for what somebody let start past its time.
+    """
+
+    def __init__(self) -> None:
+        self._bound: datetime | None = None
+        self._full_from = 0.0  # of the loop's clock
+
+    def bound(self, now: datetime) -> datetime | None:
+        """The due instant from which to look; None: from the first."""
+        if self._bound is None or self._bound > now or asyncio.get_running_loop().time() >= self._full_from:
+            return None
+        return self._bound
+
+    def looked(self, now: datetime, oldest: datetime | None, began: float | None) -> None:
+        """Note a look: the oldest due instant that is still to be done, and when it began if it was a full one."""
+        self._bound = oldest or now
+        if began is not None:
+            ended = asyncio.get_running_loop().time()
+            self._full_from = ended + min(FULL_AT_LEAST, FULL_LOOKS * (ended - began))
+
+
+async def _plan(ground: Ground, steps: Sequence[Step], watch: Watch) -> tuple[Mapping[str, datetime], datetime | None]:
+    """When each step has something to do, and before which instant nothing of it is due."""
+    now, began = ground.clock.now(), asyncio.get_running_loop().time()
+    bound = watch.bound(now)
     async with ground.begin() as tx:
-        row = await next_due(tx, now, ground.rules.lead)
-    plan = {step.name: row[step.name] for step in steps if row.get(step.name) is not None}
-    oldest = min((plan[name] for name in ("complete", "start", "settle", "expire") if name in plan), default=now)
-    ground.metrics.transitions_oldest_due_seconds.set(max(0.0, (now - oldest).total_seconds()))
-    return plan
+        agenda = await next_due(tx, now, ground.rules.lead, bound)
+    watch.looked(now, min(agenda.since.values(), default=None), began if bound is None else None)
+    _tell_oldest(ground, agenda, now)
+    names = {step.name for step in steps} - (HELD if agenda.held else frozenset())
+    return (
+        {name: at for name, at in agenda.next.items() if name in names},
+        min((agenda.since[name] for name in names & agenda.since.keys()), default=None),
+    )
+
+
+def _tell_oldest(ground: Ground, agenda: Agenda, now: datetime) -> None:
+    """Set the age of the oldest transition that is still to be done, whatever keeps it; distribution is none."""
+    late = [at for name, at in agenda.since.items() if name != "distribute"]
+    ground.metrics.transitions_oldest_due_seconds.set(max(0.0, (now - min(late, default=now)).total_seconds()))
 
 
 async def _ticked(ground: Ground, steps: Sequence[Step], names: Collection[str] | None) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.campaigns.events import Transition
+from daemon.campaigns.queries.claiming import FIRST
 from daemon.campaigns.queries.distribution import CLAIM_TO_DISTRIBUTE, claim_to_distribute
 from daemon.distribute import distribute
 from devices.targets import Target
@@ -98,5 +99,5 @@ async def test_the_due_are_found_by_their_index(connection: Tx) -> None:
     await scheduled(connection)
     async with connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off")
-        plan = await connection.fetch("EXPLAIN " + CLAIM_TO_DISTRIBUTE, NOW, LEAD, 100)
+        plan = await connection.fetch("EXPLAIN " + CLAIM_TO_DISTRIBUTE, NOW, LEAD, 100, *FIRST)
     assert any("campaigns_to_distribute" in line[0] for line in plan)

@@ -9,11 +9,12 @@ import asyncpg
 import prometheus_client
 import pytest
 
-from daemon.campaigns import booking, lifecycle
+from daemon.campaigns import halting, lifecycle
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import micros
-from daemon.campaigns.queries import due
+from daemon.campaigns.queries import claiming, due
+from daemon.campaigns.queries.agenda import next_due
 from daemon.database import set_codecs
 from daemon.metrics import Metrics
 from daemon.tick import LIFE, Ground, Rules, Step, once, tick
@@ -55,6 +56,10 @@ class Ticking:
         self.reported.clear()
         self.good = await tick(self.ground, steps)
         return [transition.type for transition in self.reported]
+
+    def quarantined(self) -> float:
+        value: float = self.metrics.campaigns_quarantined._value.get()
+        return value
 
     def failures(self, step: str) -> float:
         value: float = self.metrics.step_failures_total.labels(step)._value.get()
@@ -136,7 +141,7 @@ async def test_nobody_left_at_the_start_pauses_until_somebody_is_there(connectio
     audience = (once("audience", lifecycle.revive),)
     assert sorted(await ticking.at(START)) == ["paused", "paused", "started", "started"]
     assert await column(connection, lonely, "(status, status_reason)") == ("PAUSED", "NO_ELIGIBLE_DEVICES")
-    await booking.pause(connection, stopped, None, START, OPERATOR)
+    await halting.pause(connection, stopped, None, START, OPERATOR)
     assert await ticking.at(START + HOUR, audience) == []
     await connection.execute("UPDATE devices SET disabled = false")
     await connection.execute("UPDATE campaigns SET total_recipients = 1")
@@ -146,7 +151,7 @@ async def test_nobody_left_at_the_start_pauses_until_somebody_is_there(connectio
     assert await column(connection, stopped, "(status, status_reason, pause_causes)") == (
         "PAUSED", "OPERATOR", ["OPERATOR"],
     )  # fmt: skip
-    await booking.resume(connection, stopped, START + HOUR, OPERATOR)
+    await halting.resume(connection, stopped, START + HOUR, OPERATOR)
     async with connection.transaction():
         assert (await verify(connection)).violations == []
     mails = await connection.fetch("SELECT kind FROM mails WHERE campaign_id = $1 ORDER BY id", lonely)
@@ -234,15 +239,54 @@ async def test_a_bad_row_is_retried_alone_and_fails_after_three_retries(owner_co
     assert await ticking.at(at + RULES.settle_after) == ["settled"]
 
 
-async def test_a_row_that_cannot_even_be_noted_stops_nobody(owner_connection: Tx) -> None:
+async def test_a_row_that_cannot_even_be_noted_is_quarantined_until_it_can_be_changed(owner_connection: Tx) -> None:
     ticking = Ticking(owner_connection)
     tenant_id, _ = await booked(owner_connection, 4)
     await owner_connection.execute("UPDATE tenants SET running_limit = 10")
-    await world.submitted(owner_connection, tenant_id, name="Bad")
+    bad = await world.submitted(owner_connection, tenant_id, name="Bad")
     await owner_connection.execute(SPOIL.format(when="true"))
     assert (await ticking.at(START)).count("started") == 4
-    assert not ticking.good
-    assert ticking.failures("start") == 1
+    assert ticking.good
+    assert ticking.quarantined() == 1
+    for pause in (20, 40, 80):  # ever more rarely
+        until = await owner_connection.fetchval("SELECT retry_at FROM quarantine WHERE campaign_id = $1", bad)
+        assert until == ticking.clock.instant + timedelta(seconds=pause)
+        assert await ticking.at(until - timedelta(seconds=1)) == []
+        assert "started" not in await ticking.at(until)
+    until = ticking.clock.instant
+    for _ in range(6):
+        until = await owner_connection.fetchval("SELECT retry_at FROM quarantine")
+        await ticking.at(until)
+    assert (
+        await owner_connection.fetchval("SELECT retry_at FROM quarantine") == until + HOUR
+    )  # no more rarely than that
+    await owner_connection.execute("DROP TRIGGER spoil ON campaigns")
+    assert "started" in await ticking.at(until + HOUR)
+    assert ticking.quarantined() == 0
+
+
+async def test_a_settlement_that_fails_for_good_is_quarantined_and_the_others_settle(owner_connection: Tx) -> None:
+    ticking = Ticking(owner_connection)
+    tenant_id, _ = await booked(owner_connection, 4)
+    await owner_connection.execute("UPDATE tenants SET running_limit = 10")
+    bad = await world.submitted(owner_connection, tenant_id, name="Bad")
+    for instant in (START, END):
+        await ticking.at(instant)
+    await owner_connection.execute(SPOIL.format(when="NEW.settled_at IS NOT NULL"))
+    assert (await ticking.at(SETTLED)).count("settled") == 4
+    at = SETTLED
+    for pause in (5, 10, 20):
+        assert ticking.quarantined() == 0
+        at += timedelta(seconds=pause)
+        assert await ticking.at(at) == []
+    assert ticking.quarantined() == 1
+    assert await column(owner_connection, bad, "status") == "COMPLETED"
+    agenda = await next_due(owner_connection, at, RULES.lead)
+    assert agenda.next["settle"] == at + timedelta(seconds=20)
+    assert agenda.since["settle"] == SETTLED
+    await owner_connection.execute("DROP TRIGGER spoil ON campaigns")
+    assert await ticking.at(at + timedelta(seconds=20)) == ["settled"]
+    assert ticking.quarantined() == 0
 
 
 async def test_what_cannot_be_missed_lets_others_start(owner_connection: Tx) -> None:
@@ -253,7 +297,7 @@ async def test_what_cannot_be_missed_lets_others_start(owner_connection: Tx) -> 
     await owner_connection.execute("UPDATE campaigns SET end_at = $2 WHERE id = $1", bad, NOW + 2 * HOUR)
     await owner_connection.execute(SPOIL.format(when="true"))
     assert "started" in await ticking.at(START)
-    assert not ticking.good
+    assert ticking.quarantined() == 1
     assert await column(owner_connection, good, "status") == "ACTIVE"
 
 
@@ -268,11 +312,12 @@ async def test_a_failing_step_does_not_stop_the_next(connection: Tx, ticking: Ti
     assert ticking.failures("broken") == 1
 
 
-CLAIMS = {
-    "campaigns_to_complete": (due.CLAIM_TO_COMPLETE, END),
-    "campaigns_to_start": (due.CLAIM_TO_START, START),
-    "campaigns_to_settle": (due.CLAIM_TO_SETTLE, SETTLED),
-}
+CLAIMS = (
+    ("campaigns_to_complete", claiming.CLAIM_TO_COMPLETE, END),
+    ("campaigns_to_start", claiming.CLAIM_TO_START, START),
+    ("campaigns_to_settle", claiming.CLAIM_TO_SETTLE, SETTLED),
+    ("campaigns_to_settle", claiming.CLAIM_TO_SETTLE_AROUND, SETTLED),
+)
 CHANGES = {due.COMPLETE: ", '5 min'", due.START: ", NULL, 'signaged', NULL, '[]'", due.SETTLE: ""}
 
 
@@ -300,8 +345,9 @@ async def test_due_rows_are_found_and_changed_by_index(owner_connection: Tx, row
         await owner_connection.execute("SET enable_seqscan = off")
     for mode in ("force_custom_plan", "force_generic_plan"):
         await owner_connection.execute(f"SET plan_cache_mode = {mode}")
-        for index, (statement, now) in CLAIMS.items():
-            plan = await planned(owner_connection, statement, f"'{now}', 1000")
+        place = "'-infinity', '00000000-0000-0000-0000-000000000000'"
+        for index, statement, now in CLAIMS:
+            plan = await planned(owner_connection, statement, f"'{now}', 1000, {place}")
             assert index in plan, plan
             assert "Seq Scan on campaigns" not in plan, plan
         for statement, more in CHANGES.items():

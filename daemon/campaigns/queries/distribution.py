@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from daemon.campaigns.queries.claiming import FIRST, RESTED, Claimed, Place
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
 _DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}'
-  AND start_at <= $1::timestamptz + $2::interval AND end_at > $1 AND (retry_at IS NULL OR retry_at <= $1)"""
+  AND start_at <= $1::timestamptz + $2::interval AND end_at > $1"""
 # Not before somebody let it: booked, approved or resumed within the lead, or started by hand; nor while it was held.
 _DUE_AT = """(
     SELECT greatest(c.start_at - $2::interval, c.submitted_at, max(t.executed_at),
@@ -17,16 +18,26 @@ _DUE_AT = """(
       AND (t.type IN ('scheduled', 'approved', 'resumed') OR t.type = 'started' AND t.actor <> 'signaged')
 ) AS due_at"""
 CLAIM_TO_DISTRIBUTE = f"""
-SELECT c.id FROM campaigns c WHERE {_DUE}
-ORDER BY c.start_at, c.id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"""  # noqa: S608 - constants of this module
+WITH due AS MATERIALIZED (
+    SELECT id, start_at FROM campaigns
+    WHERE {_DUE} AND (start_at, id) > ($4::timestamptz + $2, $5) AND {RESTED}
+    ORDER BY start_at, id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT array_agg(id) AS ids, max(start_at) - $2 AS at FROM due"""  # noqa: S608 - constants of this module
 LOCK_TO_DISTRIBUTE = f"""
 SELECT c.id, {_DUE_AT} FROM campaigns c WHERE {_DUE} AND c.id = ANY($3::uuid[])
 ORDER BY c.id FOR NO KEY UPDATE"""  # noqa: S608 - constants of this module
 
 
-async def claim_to_distribute(tx: Tx, now: datetime, lead: timedelta, limit: int) -> list[CampaignId]:
-    """Lock up to `limit` campaigns that start within the lead and are on no screen yet."""
-    return [CampaignId(row["id"]) for row in await tx.fetch(CLAIM_TO_DISTRIBUTE, now, lead, limit)]
+async def claim_to_distribute(tx: Tx, now: datetime, lead: timedelta, limit: int, after: Place = FIRST) -> Claimed:
+    """Lock up to `limit` campaigns that start within the lead and are on no screen yet, behind a place in their order.
+
+    The place's instant is that at which they are due: `lead` before their start.
+    """
+    row = await tx.fetchrow(CLAIM_TO_DISTRIBUTE, now, lead, limit, *after)
+    if row is None or row["ids"] is None:
+        return Claimed([], after)
+    return Claimed(row["ids"], Place(row["at"], row["ids"][-1]))
 
 
 async def lock_to_distribute(tx: Tx, now: datetime, lead: timedelta, ids: Sequence[CampaignId]) -> list[Row]:

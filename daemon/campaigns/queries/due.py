@@ -12,47 +12,15 @@ from datetime import datetime, timedelta
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
-# What is due. A campaign whose transition failed alone waits for its retry.
-_RESTED = "(retry_at IS NULL OR retry_at <= $1)"
+# What is due; `queries.claiming` locks it, `queries.agenda` says when.
 TO_COMPLETE = "status IN ('ACTIVE', 'PAUSED') AND end_at <= $1"
-_MISSED = "(end_at <= $1 OR start_deadline < $1) AND distributed_at IS NULL"  # what starts at its deadline is in time
-TO_START = f"status = 'SCHEDULED' AND start_at <= $1 AND NOT coalesce({_MISSED}, false)"
-TO_MISS = f"status = 'SCHEDULED' AND start_at <= $1 AND {_MISSED}"
+MISSED = "(end_at <= $1 OR start_deadline < $1) AND distributed_at IS NULL"  # what starts at its deadline is in time
+TO_START = f"status = 'SCHEDULED' AND start_at <= $1 AND NOT coalesce({MISSED}, false)"
+TO_MISS = f"status = 'SCHEDULED' AND start_at <= $1 AND {MISSED}"
 TO_EXPIRE = "status = 'PENDING_APPROVAL' AND least(approve_by, end_at) <= $1"
-_UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED')"
-TO_SETTLE = f"{_UNSETTLED} AND settle_at <= $1"
-
-
-def _claim(due: str, at: str) -> str:
-    return f"""
-WITH due AS MATERIALIZED (
-    SELECT id FROM campaigns WHERE {due} AND {_RESTED} ORDER BY {at}, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
-)
-SELECT array_agg(id) FROM due"""  # noqa: S608 - constants of this module
-
-
-def _claim_with_wallets(due: str, at: str) -> str:
-    return f"""
-WITH due AS MATERIALIZED (
-    SELECT id, tenant_id FROM campaigns WHERE {due} AND {_RESTED} ORDER BY {at}, id LIMIT $2
-    FOR NO KEY UPDATE SKIP LOCKED
-), wallets AS MATERIALIZED (
-    SELECT id FROM tenants WHERE id = ANY (ARRAY(SELECT tenant_id FROM due)) ORDER BY id FOR NO KEY UPDATE
-)
-SELECT array_agg(id) FROM due WHERE (SELECT count(*) FROM wallets) > 0"""  # noqa: S608 - constants of this module
-
-
-CLAIM_TO_COMPLETE = _claim(TO_COMPLETE, "end_at")
-CLAIM_TO_START = _claim(TO_START, "start_at")
-CLAIM_TO_MISS = _claim_with_wallets(TO_MISS, "start_at")
-CLAIM_TO_SETTLE = _claim_with_wallets(TO_SETTLE, "settle_at")
-CLAIM_TO_EXPIRE = _claim_with_wallets(TO_EXPIRE, "least(approve_by, end_at)")
-
-
-async def claim(statement: str, tx: Tx, now: datetime, limit: int) -> list[CampaignId]:
-    """Lock up to `limit` due campaigns by one of the CLAIM statements, and their tenants where money will move."""
-    claimed: list[CampaignId] | None = await tx.fetchval(statement, now, limit)
-    return claimed or []
+UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED')"
+TO_SETTLE = f"{UNSETTLED} AND settle_at <= $1"
+UNDISTRIBUTED = "distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}' AND end_at > $1"
 
 
 _LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
@@ -152,7 +120,7 @@ SELECT id, tenant_id, sequence, name, channel, from_status, start_at, {due_at} A
 FROM released"""
 SETTLE = _RELEASE.format(
     change="status = c.status",
-    state=_UNSETTLED,
+    state=UNSETTLED,
     log=_LOG,
     log_values="""'settled', status, status, NULL, '[]', jsonb_build_object(
            'released_micros', amount, 'spent_micros', spent_micros, 'impressions', impressions), settle_at""",
@@ -312,29 +280,3 @@ async def log_unmoved(
 ) -> list[Row]:
     """Log a change that leaves the status as it is, for locked campaigns: whole rows and `due_at`."""
     return await tx.fetch(LOG_UNMOVED, now, ids, due_ats, kind)
-
-
-def _next(at: str, state: str, lead: str = "") -> str:
-    """The earliest instant that is still to come, or at which what is due already may be tried (again)."""
-    due, now = (f"at - {lead}", f"$1::timestamptz + {lead}") if lead else ("at", "$1")
-    return f"""least(
-    (SELECT min({due})
-     FROM (SELECT {at} AS at FROM campaigns WHERE {state} AND {at} > {now} ORDER BY {at} LIMIT 1) ahead),
-    (SELECT min(greatest({due}, retry_at))
-     FROM (SELECT {at} AS at, retry_at FROM campaigns WHERE {state} AND {at} <= {now} ORDER BY {at} LIMIT 1000) late))"""  # noqa: S608 - constants
-
-
-_UNDISTRIBUTED = "distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}' AND end_at > $1"
-NEXT_DUE = f"""
-SELECT {_next("end_at", "status IN ('ACTIVE', 'PAUSED')")} AS complete,
-       {_next("start_at", "status = 'SCHEDULED'")} AS start,
-       {_next("settle_at", _UNSETTLED)} AS settle,
-       {_next("start_at", _UNDISTRIBUTED, "$2::interval")} AS distribute,
-       {_next("least(approve_by, end_at)", "status = 'PENDING_APPROVAL'")} AS expire"""
-
-
-async def next_due(tx: Tx, now: datetime, lead: timedelta) -> Row:
-    """When the next `complete start settle distribute expire` is due, each null if none; past instants are due now."""
-    row = await tx.fetchrow(NEXT_DUE, now, lead)
-    assert row is not None  # noqa: S101 - a SELECT without FROM is one row
-    return row

@@ -1,0 +1,74 @@
+"""When what is due next: asked often, so it reads a few index entries, whatever lies dead before them."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from daemon.campaigns.queries.claiming import FIRST, HELD
+from daemon.campaigns.queries.due import MISSED, UNDISTRIBUTED, UNSETTLED
+from playlists.queries import Tx
+
+
+class Agenda(NamedTuple):
+    """What comes, by step: `next` the instant at which there is something to do, past ones included; and for those
+    that are late already `since`, the oldest due instant. `held`: the clock jumped (SPEC 4).
+    """
+
+    next: Mapping[str, datetime]
+    since: Mapping[str, datetime]
+    held: bool
+
+
+_STARTS = f"end_at > $1 AND NOT coalesce({MISSED}, false)"
+
+
+def _entry(step: str, at: str, state: str, lead: str = "") -> str:
+    due, now, bound = (f"at - {lead}", f"$1 + {lead}", f"$3 + {lead}") if lead else ("at", "$1", "$3")
+    return f"""
+SELECT '{step}' AS step, least(ahead, late, resting.next) AS next, least(late, resting.since) AS since, {HELD} AS held
+FROM (SELECT
+    (SELECT {due} FROM (SELECT {at} AS at FROM campaigns WHERE {state} AND {at} > {now} ORDER BY {at} LIMIT 1) a)
+        AS ahead,
+    (SELECT {due} FROM (
+        SELECT {at} AS at FROM campaigns
+        WHERE {state} AND {at} <= {now} AND {at} >= {bound} AND retry_at IS NULL
+          AND id <> ALL (ARRAY(SELECT campaign_id FROM quarantine)) ORDER BY {at} LIMIT 1) l)
+        AS late
+) looked, (
+    SELECT min(greatest({due}, retry_at, quarantined_until)) AS next, min({due}) AS since
+    FROM (SELECT {at} AS at, retry_at, quarantined_until FROM resting WHERE {state} AND {at} <= {now}) r
+) resting"""  # noqa: S608 - constants of this module
+
+
+# Few rest after a failure. What was late and is done leaves dead entries behind: $3 passes over them.
+NEXT_DUE = f"""
+WITH resting AS MATERIALIZED (
+    SELECT c.*, q.retry_at AS quarantined_until
+    FROM (SELECT id FROM (SELECT id FROM campaigns WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT 1000) failed
+          UNION SELECT campaign_id FROM quarantine) tried
+    JOIN campaigns c ON c.id = tried.id LEFT JOIN quarantine q ON q.campaign_id = tried.id
+), agenda AS ({
+    " UNION ALL ".join(
+        (
+            _entry("complete", "end_at", "status IN ('ACTIVE', 'PAUSED')"),
+            _entry("start", "start_at", f"status = 'SCHEDULED' AND ({_STARTS} OR NOT {HELD})"),
+            _entry("settle", "settle_at", UNSETTLED),
+            _entry("distribute", "start_at", UNDISTRIBUTED, "$2::interval"),
+            _entry("expire", "least(approve_by, end_at)", "status = 'PENDING_APPROVAL'"),
+        )
+    )
+})
+SELECT * FROM agenda"""  # noqa: S608 - constants of this module
+
+
+async def next_due(tx: Tx, now: datetime, lead: timedelta, since: datetime | None = None) -> Agenda:
+    """What is due next of `complete start settle distribute expire`.
+
+    With `since`, what fell due before that is not looked for, unless it failed and rests.
+    """
+    rows = await tx.fetch(NEXT_DUE, now, lead, since or FIRST.at)
+    return Agenda(
+        {row["step"]: row["next"] for row in rows if row["next"] is not None},
+        {row["step"]: row["since"] for row in rows if row["since"] is not None},
+        held=bool(rows and rows[0]["held"]),
+    )
