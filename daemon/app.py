@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from config.settings import Address, HttpSettings, Settings
-from daemon import announce, chores, planner, ticker
+from daemon import announce, chores, logs, planner, ticker, warning
 from daemon.campaigns.events import Transition
 from daemon.clock import Clock, DatabaseClock
 from daemon.compiling import Reach
@@ -28,6 +28,7 @@ from daemon.metrics import Metrics
 from daemon.migrate import MigrationError
 from daemon.notices import mailer
 from daemon.outbox import relay
+from daemon.reloading import Live
 from daemon.sightings import Sightings
 from daemon.sightings import run as write_sightings
 from daemon.tick import LIFE, Rules
@@ -74,10 +75,11 @@ class Wakes:
     planner: asyncio.Event = field(default_factory=asyncio.Event)
     relay: asyncio.Event = field(default_factory=asyncio.Event)
     mailer: asyncio.Event = field(default_factory=asyncio.Event)
+    feed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def all(self) -> None:
         """Wake them: to look costs a statement each."""
-        for event in (self.ticker, self.planner, self.relay, self.mailer):
+        for event in (self.ticker, self.planner, self.relay, self.mailer, self.feed):
             event.set()
 
 
@@ -91,14 +93,17 @@ class Life:
 
 
 async def run(  # noqa: PLR0915 - the composition root is one straight line
-    settings: Settings, stop: asyncio.Event, answering: Callable[[Addresses], None] | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    answering: Callable[[Addresses], None] | None = None,
+    live: Live | None = None,
 ) -> int:
     """Run the daemon until `stop` is set and return the exit code: 0, 70 when a loop died, 78 for a foreign schema.
 
-    PostgreSQL, Kafka and SMTP may be absent at any time. `answering` is told the addresses as soon as they answer.
-    Raises ListenError.
+    PostgreSQL, Kafka and SMTP may be absent at any time. `answering` is told the addresses as soon as they answer;
+    `live` reads the settings again when asked to. Raises ListenError.
     """
-    life = Life(stop)
+    life, live = Life(stop), live or Live(settings, lambda: settings)
     log.info("starting", version=version("signaged"), tzdata=tzdata_version())
     registry, metrics = _metrics()
     systemd, heartbeats = Systemd.of(os.environ), Heartbeats()
@@ -133,29 +138,43 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
                 wakes.all()
 
             ground = database, clock, metrics
-            recheck, ready_percent = settings.ticker.recheck, settings.distribution.ready_threshold
-            kept, settle_after = settings.retention, settings.plays.settle_after
-            steps = (
-                *LIFE,
-                *chores.steps(ready_percent, settle_after, patience, kept.idempotency, kept.mails),
-                chores.forgetting(kept.plays),
-            )
-            loop("prepare", _prepare, life, database, settings, clock)
+
+            def by_settings(settings: Settings, loop: Callable[..., None]) -> None:
+                recheck, ready_percent = settings.ticker.recheck, settings.distribution.ready_threshold
+                kept, settle_after = settings.retention, settings.plays.settle_after
+                steps = (
+                    *LIFE,
+                    *chores.steps(ready_percent, settle_after, patience, kept.idempotency, kept.mails),
+                    *warning.steps(ready_percent, patience),
+                    chores.forgetting(kept.plays),
+                )
+                loop(
+                    "ticker",
+                    ticker.run,
+                    *ground,
+                    _rules(settings),
+                    recheck,
+                    committed,
+                    wakes.ticker,
+                    beat("ticker"),
+                    steps,
+                )
+                reach = Reach.of(settings.playlist.horizon, settings.playlist.renew)
+                loop("planner", planner.run, *ground, beat("planner"), wakes.planner, reach)
+                loop("sightings", write_sightings, sightings, *ground, ready_percent, beat("sightings"))
+                loop("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"))
+                if settings.notices.enabled:
+                    above = settings.notices.digest_above
+                    loop("mailer", mailer.run, *ground, settings.smtp, above, wakes.mailer, beat("mailer"))
+
+            loop("prepare", _prepare, life, database, clock)
             loop("clock", keep_time, *ground, beat("clock"))
             loop("lag", measure_lag, metrics.loop_lag_seconds)
             loop("watchdog", feed_watchdog, systemd, heartbeats)
+            loop("settings", _follow_settings, live, systemd, partial(_adopt, platform=platform, screens=screens))
             loop_when_prepared("count", count, database, metrics)
-            loop_when_prepared(
-                "ticker", ticker.run, *ground, _rules(settings), recheck, committed, wakes.ticker, beat("ticker"), steps
-            )
-            reach = Reach.of(settings.playlist.horizon, settings.playlist.renew)
-            loop_when_prepared("planner", planner.run, *ground, beat("planner"), wakes.planner, reach)
-            loop_when_prepared("feed", follow, feed, database, clock, beat("feed"))
-            loop_when_prepared("sightings", write_sightings, sightings, *ground, ready_percent, beat("sightings"))
-            loop_when_prepared("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"))
-            if settings.notices.enabled:
-                above = settings.notices.digest_above
-                loop_when_prepared("mailer", mailer.run, *ground, settings.smtp, above, wakes.mailer, beat("mailer"))
+            loop_when_prepared("feed", follow, feed, database, clock, beat("feed"), wakes.feed)
+            loop_when_prepared("by settings", _by_settings, life, live, heartbeats, by_settings)
 
             if answering:
                 answering(Addresses(http_at, ops_at))
@@ -245,10 +264,53 @@ def _conditions(database: Database, clock: DatabaseClock, feed: Feed) -> dict[st
     }
 
 
-async def _prepare(life: Life, database: Database, settings: Settings, clock: DatabaseClock) -> None:
-    await prepare(database, settings.database, clock)
+async def _prepare(life: Life, database: Database, clock: DatabaseClock) -> None:
+    await prepare(database, clock)
     life.prepared.set()
     await anyio.sleep_forever()
+
+
+async def _by_settings(
+    life: Life, live: Live, heartbeats: Heartbeats, start: Callable[[Settings, Callable[..., None]], None]
+) -> None:
+    """Run the loops that go by settings; when others are in force they end, as if killed, and begin anew."""
+    names: list[str] = []
+    while True:
+        async with anyio.create_task_group() as loops:
+
+            def loop(name: str, function: Loop, *arguments: object) -> None:
+                names.append(name)
+                loops.start_soon(_live, life, name, function, *arguments)
+
+            start(live.settings, loop)
+            await live.changed()
+            loops.cancel_scope.cancel()
+        while names:
+            heartbeats.forget(names.pop())
+
+
+async def _follow_settings(live: Live, systemd: Systemd, adopt: Callable[[Settings], Awaitable[None]]) -> None:
+    """Read the settings again whenever that is asked for."""
+    while True:
+        await live.asked.wait()
+        live.asked.clear()
+        systemd.reloading()
+        if live.reload():
+            await adopt(live.settings)
+        systemd.notify("READY=1")
+
+
+async def _adopt(settings: Settings, platform: Platform, screens: Screens) -> None:
+    """Let requests go by other settings; what a restart is needed for stays as it is."""
+    logs.configure(settings.log.level)
+    platform.limits, platform.defaults = booking_limits(settings), tenant_defaults(settings)
+    platform.lead, platform.keys_kept = settings.distribution.lead, settings.retention.idempotency
+    platform.activation_life = timedelta(days=settings.devices.activation_days)
+    platform.rotation_overlap = settings.devices.rotation_overlap
+    platform.max_media_bytes = settings.media.max_bytes
+    screens.rhythm.prices = prices(settings)
+    if platform.database.settings != settings.database:
+        await platform.database.renew(settings.database)
 
 
 async def _live(life: Life, name: str, function: Loop, *arguments: object) -> None:

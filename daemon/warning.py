@@ -1,0 +1,126 @@
+"""What advertisers are warned of: screens not ready before a start, silent after it, a budget nearly used up.
+
+Warnings change nothing. A look at the screens of a large network is slow, so a tick takes as many campaigns as fit
+its time and the next goes on; nobody waits for one.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from daemon.announce import announce
+from daemon.campaigns.campaign import Reason, TransitionType
+from daemon.campaigns.events import Transition
+from daemon.campaigns.queries import risk
+from daemon.campaigns.queries.risk import Due
+from daemon.notices import queries as notices
+from daemon.notices.kinds import SYSTEM, Kind
+from daemon.tick import Ground, Step, once
+from devices.presence import silence
+from devices.queries.presence import watch
+from devices.queries.unready import Readiness, by_store, heard, sound
+from playlists.ids import CampaignId
+from playlists.queries import Row, Tx
+
+CHECKS = (timedelta(hours=6), timedelta(hours=1))  # before the start (SPEC 7)
+SILENT = timedelta(hours=1)  # after the start without a sign of any screen (SPEC 3)
+STORES = 50  # that a warning names
+PORTION = 10  # campaigns a transaction: each may mean a look at a million devices
+SECONDS = 2.0  # of a tick
+BUDGETS = 1000  # a transaction
+
+
+def steps(ready_percent: int, patience: timedelta) -> tuple[Step, ...]:
+    """The steps of a tick that warn; `patience` is the silence after which a device is offline."""
+    looks = (partial(_not_ready, ready_percent=ready_percent), partial(_silent, patience=patience))
+    return Step("risk", partial(_look, looks)), once("budget", _nearly_spent)
+
+
+Looks = Sequence[Callable[[Tx, datetime], Awaitable[tuple[int, list[Transition]]]]]
+
+
+async def _look(looks: Looks, ground: Ground) -> None:
+    """Take each look portion by portion, until nothing is due or the time of this tick is used."""
+    ends = time.monotonic() + SECONDS
+    for look in looks:
+        count = PORTION
+        while count == PORTION and time.monotonic() < ends:
+            now = ground.clock.now()
+            async with ground.begin() as tx:
+                count, transitions = await look(tx, now)
+                await announce(tx, transitions, now)
+            ground.report(transitions)
+
+
+async def _not_ready(tx: Tx, now: datetime, ready_percent: int) -> tuple[int, list[Transition]]:
+    """Warn of campaigns of which too few screens are READY some hours before their start; once per check (SPEC 7)."""
+    due = await risk.lock_to_start(tx, now, CHECKS, PORTION)
+    fine = await sound(tx, [each.id for each in due], ready_percent) if due else set()
+    doubtful = [each for each in due if each.id not in fine]
+    found = await by_store(tx, [each.id for each in doubtful], STORES) if doubtful else {}
+    risks = []
+    for each in doubtful:
+        readiness = found[each.id]
+        if not readiness.devices:
+            risks.append(_risk(each, Reason.NO_ELIGIBLE_DEVICES, readiness, 0))
+        elif readiness.ready * 100 < ready_percent * readiness.devices:
+            readiness.first = [store for store in readiness.first if store.ready < store.devices]
+            risks.append(_risk(each, Reason.NOT_READY, readiness, readiness.unready_stores))
+    return len(due), await _warned(tx, due, risks, now)
+
+
+async def _silent(tx: Tx, now: datetime, patience: timedelta) -> tuple[int, list[Transition]]:
+    """Warn, once, of campaigns that run for an hour and of whose screens none was seen since (SPEC 3).
+
+    Time in which nobody served is not counted: silence then was ours.
+    """
+    due = await risk.lock_started(tx, now, SILENT, PORTION)
+    if not due:
+        return 0, []
+    watched = await watch(tx, patience)
+    served = [each for each in due if silence(each.due_at - SILENT, watched) >= SILENT]
+    there = await heard(tx, [each.id for each in served])
+    lost = [each for each in served if each.id not in there]
+    found = await by_store(tx, [each.id for each in lost], STORES) if lost else {}
+    risks = [
+        _risk(each, Reason.DEVICES_OFFLINE, found[each.id], found[each.id].stores)
+        for each in lost
+        if found[each.id].devices
+    ]
+    return len(served), await _warned(tx, served, risks, now)
+
+
+def _risk(due: Due, reason: Reason, readiness: Readiness, stores: int) -> dict[str, Any]:
+    moved = {
+        "ready": readiness.ready,
+        "recipients": readiness.devices,
+        "stores_at_risk": stores,
+        "stores": [store._asdict() | {"store_id": str(store.store_id)} for store in readiness.first],
+    }
+    return {"id": str(due.id), "due_at": due.due_at, "reason": reason.value, "moved": moved}
+
+
+async def _warned(tx: Tx, due: Sequence[Due], risks: Sequence[dict[str, Any]], now: datetime) -> list[Transition]:
+    """Note that all were looked at and log what was found."""
+    await risk.note_checked(tx, [each.id for each in due], now)
+    rows = await risk.log_at_risk(tx, risks, now) if risks else []
+    return [_at_risk(row, now) for row in rows]
+
+
+def _at_risk(row: Row, now: datetime) -> Transition:
+    moved: Mapping[str, Any] = row["moved"]
+    return Transition(
+        CampaignId(row["id"]), row["tenant_id"], row["sequence"], TransitionType.AT_RISK.value, row["name"],
+        row["channel"], row["status"], row["status"], row["reason"], None, [], dict(moved), row["due_at"], now,
+        row["start_at"], row["activated_at"], row["total_recipients"], SYSTEM, row["correlation_id"],
+    )  # fmt: skip
+
+
+async def _nearly_spent(tx: Tx, now: datetime) -> list[Transition]:
+    """Owe a mail for each campaign that has used 90 % of its budget, once per budget (SPEC 10): no change, no event."""
+    found = await risk.note_nearly_spent(tx, now, BUDGETS)
+    if found:
+        await notices.append(tx, [notices.Mail(Kind.BUDGET_USED, *each) for each in found], now)
+    return []
