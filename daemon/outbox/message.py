@@ -62,7 +62,7 @@ def transition_data(transition: Transition) -> dict[str, Any]:
         "total_recipients": transition.total_recipients,
         **transition.moved,
     }
-    if transition.changes:
+    if transition.changes or transition.type == "updated":  # an edit that changed nothing says so
         data["changes"] = transition.changes
     return data
 
