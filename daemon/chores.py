@@ -37,6 +37,9 @@ def steps(
     async def ready(tx: Tx, now: datetime) -> list[Transition]:
         return [*await ready_due(tx, now, ready_percent), *await fail_due(tx, now, settle_after)]
 
+    async def audience(tx: Tx, now: datetime) -> list[Transition]:
+        return [*await lifecycle.desert(tx, now), *await lifecycle.revive(tx, now)]
+
     async def presence(tx: Tx, now: datetime) -> list[Transition]:
         await announce_presence(tx, patience, now)
         return []
@@ -51,7 +54,7 @@ def steps(
 
     return (
         once("readiness", ready),
-        once("audience", lifecycle.revive),
+        once("audience", audience),
         once("presence", presence),
         once("idempotency", keys),
         once("mails", mails),

@@ -5,18 +5,19 @@ import gc
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import orjson
 import structlog
 
+from daemon.campaigns.queries.stopped import stopped_campaigns
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Connection, Database, DatabaseUnavailable, deadline
 from daemon.failpoints import failpoint
 from devices.queries.following import tokens_since
-from playlists.ids import DeviceId, Digest
+from playlists.ids import CampaignId, DeviceId, Digest
 from playlists.queries import Row, screens
 
 log = structlog.get_logger("daemon.feed")
@@ -29,6 +30,7 @@ BODIES_AT_ONCE = 20
 CALL_SECONDS = 5.0  # of a call that does no work
 LOAD_SECONDS = 60.0  # for a first reading of a million devices
 LET_GO_EVERY = timedelta(minutes=1)
+MOST_WAITING = 10_000  # devices that somebody waits for; the other half of the connections stays free by default
 _NEVER: "array[int]" = array("q")
 
 
@@ -66,12 +68,15 @@ class Feed:
         """Begin empty; at most `body_bytes` of bodies are kept."""
         self.tokens: dict[bytes, TokenEntry] = {}
         self.screens: dict[DeviceId, ScreenEntry] = {}
+        self.stopped: frozenset[CampaignId] = frozenset()  # that no screen may play any more
         self.loaded = asyncio.Event()  # set once everything was read
         self._database = database
         self._shared: dict[tuple[Digest, int], ScreenEntry] = {}
         self._changes: dict[Digest, array[int]] = {}  # Unix seconds
         self._bodies: OrderedDict[Digest, Bodies] = OrderedDict()
         self._room = body_bytes
+        self._waiting: dict[DeviceId, set[asyncio.Future[None]]] = {}
+        self._dismissed = False
         self._asked: dict[Digest, asyncio.Task[Bodies | None]] = {}
         self._followed = 0  # what transactions below this did is known
 
@@ -88,6 +93,40 @@ class Feed:
             self._asked[digest] = asyncio.create_task(self._fetch(digest))
             self._asked[digest].add_done_callback(_heard)
         return await asyncio.shield(self._asked[digest])
+
+    async def another(self, device_id: DeviceId, digest: Digest, seconds: float) -> None:
+        """Return once the device is given another playlist than this, or the time is up; at once when too many wait."""
+        screen = self.screens.get(device_id)
+        if screen is None or screen.digest != digest or self._dismissed or len(self._waiting) >= MOST_WAITING:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(device_id, set()).add(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            waiters = self._waiting.get(device_id, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiting.pop(device_id, None)
+
+    def dismiss(self) -> None:
+        """Let nobody wait any more: the process is to end."""
+        self._dismissed = True
+        self._wake(list(self._waiting))
+
+    def _wake(self, devices: Iterable[DeviceId]) -> None:
+        for device_id in devices:
+            for waiter in self._waiting.get(device_id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def look_for_stops(self, connection: Connection, now: datetime) -> None:
+        """Take in which campaigns are stopped. Raises DatabaseUnavailable."""
+        async with self._database.transaction(on=connection) as tx:
+            self.stopped = await stopped_campaigns(tx, now)
 
     def next_change_at(self, digest: Digest, now: datetime) -> datetime | None:
         """When what is planned changes next after `now`: a start, an end or an opening; None if not known or never."""
@@ -116,6 +155,7 @@ class Feed:
         # A first reading replaces what is held, but only when it is whole.
         tokens, given = (self.tokens, self.screens) if self._followed else ({}, {})
         new: dict[Digest, None] = {}
+        awaited: list[DeviceId] = []
         async with self._database.transaction(LOAD_SECONDS, on=connection) as tx:
             cursor = await tokens_since(tx, self._followed)
             while rows := await cursor.fetch(ROWS_AT_ONCE):
@@ -126,7 +166,10 @@ class Feed:
                     given[row["device_id"]] = entry = self._entry(row)
                     if entry.digest not in self._changes:
                         new[entry.digest] = None
+                    if row["device_id"] in self._waiting:
+                        awaited.append(row["device_id"])
         self.tokens, self.screens = tokens, given
+        self._wake(awaited)
         return list(new)
 
     def _entry(self, row: Row) -> ScreenEntry:
@@ -185,13 +228,16 @@ def _take_tokens(tokens: dict[bytes, TokenEntry], rows: Sequence[Row]) -> None:
             tokens[row["token_sha256"]] = TokenEntry(row["device_id"], row["used"], row["expires_at"])
 
 
-async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], None]) -> None:
-    """Keep the feed as new as the database, until cancelled; without a database it stays as it is."""
+async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], None], told: asyncio.Event) -> None:
+    """Keep the feed as new as the database, until cancelled; without a database it stays as it is.
+
+    `told` saves the wait after a change of ours.
+    """
     while True:
         beat()
         try:
             async with database.dedicated("feed") as connection:
-                await _follow(feed, connection, clock, beat)
+                await _follow(feed, connection, clock, beat, told)
         except (DatabaseUnavailable, ClockUnset):
             pass  # the seam has told it
         except Exception:
@@ -199,8 +245,9 @@ async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], N
         await asyncio.sleep(RETRY)
 
 
-async def _follow(feed: Feed, connection: Connection, clock: Clock, beat: Callable[[], None]) -> None:
-    told = asyncio.Event()
+async def _follow(
+    feed: Feed, connection: Connection, clock: Clock, beat: Callable[[], None], told: asyncio.Event
+) -> None:
     async with deadline(connection, CALL_SECONDS):
         await connection.add_listener(CHANNEL, lambda *_: told.set())
     let_go_at = clock.now() + LET_GO_EVERY
@@ -208,6 +255,7 @@ async def _follow(feed: Feed, connection: Connection, clock: Clock, beat: Callab
         beat()
         told.clear()
         first = not feed.loaded.is_set()
+        await feed.look_for_stops(connection, clock.now())
         await feed.refresh(connection)
         if first:
             gc.freeze()  # what was read stays: a full collection need not walk through a million entries

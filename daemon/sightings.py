@@ -20,6 +20,7 @@ from daemon.metrics import Metrics, precreate
 from daemon.readiness import ready_due
 from devices.presence import Beat
 from devices.queries.fetches import record_fetches
+from devices.queries.holding import Shown, record_shown
 from devices.queries.presence import record_beats, record_service, record_sightings
 from devices.readiness import Fetched, united
 from playlists.ids import CampaignId, DeviceId, Sha256
@@ -38,6 +39,7 @@ class Gathered:
     """What came in since the last write: the latest of each device, and byte ranges by device and file."""
 
     seen: dict[DeviceId, datetime] = field(default_factory=dict)
+    shown: dict[DeviceId, Shown] = field(default_factory=dict)
     beats: dict[DeviceId, Beat] = field(default_factory=dict)
     fetched: dict[tuple[DeviceId, Sha256], Fetched] = field(default_factory=dict)
     ready: set[CampaignId] = field(default_factory=set)
@@ -45,6 +47,7 @@ class Gathered:
     def take_back(self, older: "Gathered") -> None:
         """Put back what could not be written, beneath what has come in since."""
         self.seen = older.seen | self.seen
+        self.shown = older.shown | self.shown
         self.beats = older.beats | self.beats
         self.ready |= older.ready
         for fetched in older.fetched.values():
@@ -71,6 +74,11 @@ class Sightings:
     def saw(self, device_id: DeviceId, at: datetime) -> None:
         """Note that a device was there."""
         self.gathered.seen[device_id] = at
+
+    def polled(self, device_id: DeviceId, at: datetime, shown: Shown) -> None:
+        """Note that a device asked for its playlist, the one that it showed to hold and the one that it is given."""
+        self.gathered.seen[device_id] = at
+        self.gathered.shown[device_id] = shown
 
     def delivered(self, fetched: Fetched) -> None:
         """Note byte ranges that were written to a device."""
@@ -163,6 +171,7 @@ async def _write(sightings: Sightings, database: Database, connection: Connectio
     try:
         async with database.transaction(on=connection) as tx:
             await record_sightings(tx, taken.seen.items())
+            await record_shown(tx, taken.shown)
             await record_beats(tx, list(taken.beats.values()))
             await record_fetches(tx, list(taken.fetched.values()), now)
             if serves:

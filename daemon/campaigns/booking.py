@@ -19,7 +19,6 @@ from daemon.campaigns.errors import (
     InvalidTransition,
     NameTaken,
     NotFound,
-    TenantSuspended,
 )
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
@@ -75,8 +74,7 @@ async def submit(
     asking.next_status(before, TransitionType.SCHEDULED, "submit", "DRAFT")
     checked = await submission.checked(tx, before, await submission.stored_draft(tx, row), now, limits)
     tenant = await changes.lock_tenant(tx, before.tenant_id)
-    if tenant["status"] == "SUSPENDED" and not caller.operator:
-        raise TenantSuspended
+    suspending.permit(tenant, caller)
     await submission.within_running_limit(tx, before, checked.start_at, checked.end_at, tenant["running_limit"])
     reason = checked.approval_reason(tenant["approval_limit_micros"])
     after = replace(
@@ -95,8 +93,7 @@ async def submit(
     await ledger.hold(tx, before, transition.sequence, checked.budget_micros, now)
     if reason:
         await changes.await_approval(tx, campaign_id, now + limits.approval_wait)
-    for cause in after.pause_causes:
-        await changes.begin_pause(tx, campaign_id, cause, now)
+    await suspending.note(tx, after, now)
     return [transition]
 
 
@@ -115,8 +112,7 @@ async def approve(tx: Tx, campaign_id: CampaignId, now: datetime, caller: Caller
     after = suspending.scheduled(replace(before, status=status, status_reason=None, status_note=None), tenant)
     entry = asking.entry(TransitionType.APPROVED, caller, reason=caller.reason)
     transition = await changes.save(tx, before, after, entry, now)
-    for cause in after.pause_causes:
-        await changes.begin_pause(tx, campaign_id, cause, now)
+    await suspending.note(tx, after, now)
     return [transition]
 
 

@@ -13,7 +13,7 @@ from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import decimal
-from daemon.campaigns.queries import claiming, due, suspending
+from daemon.campaigns.queries import audience, claiming, due, suspending
 from daemon.campaigns.queries.claiming import Claimed, Place
 from devices.audience import audience_sizes
 from playlists.ids import CampaignId
@@ -88,6 +88,14 @@ async def _halted_at_start(tx: Tx, rows: Sequence[Row], now: datetime) -> list[T
         nobody = [campaign_id for campaign_id in deserted if not devices[campaign_id]]
         transitions += await _halt(tx, nobody, Reason.NO_ELIGIBLE_DEVICES, now)
     return transitions
+
+
+async def desert(tx: Tx, now: datetime) -> list[Transition]:
+    """Pause those campaigns whose last device has gone while they ran (SPEC 3); a zero is counted again, as above."""
+    deserted = await audience.lock_deserted(tx, now)
+    devices = await audience_sizes(tx, deserted)
+    nobody = [campaign_id for campaign_id in deserted if not devices[campaign_id]]
+    return await _halt(tx, nobody, Reason.NO_ELIGIBLE_DEVICES, now)
 
 
 async def revive(tx: Tx, now: datetime) -> list[Transition]:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from daemon.campaigns import lifecycle
+from daemon.campaigns.asking import Caller
 from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
+from daemon.campaigns.errors import TenantSuspended
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
 from daemon.campaigns.queries import suspending as queries
@@ -16,6 +18,7 @@ from playlists.ids import CampaignId, TenantId
 from playlists.queries import Row, Tx, mark_campaigns
 
 CAUSE = Reason.TENANT_SUSPENDED
+SUSPENDED = "SUSPENDED"  # a tenant's status
 
 
 class _MoreCame(Exception):
@@ -35,7 +38,7 @@ async def turn(tx: Tx, tenant_id: TenantId, suspended: bool, now: datetime, word
                 await changes.lock_tenant(tx, tenant_id)
                 if await queries.left_out(tx, tenant_id, suspended, ids):
                     raise _MoreCame
-                await queries.set_status(tx, tenant_id, "SUSPENDED" if suspended else "ACTIVE", now)
+                await queries.set_status(tx, tenant_id, SUSPENDED if suspended else "ACTIVE", now)
                 return await (_suspend if suspended else _release)(tx, ids, now, word)
         except _MoreCame:
             continue
@@ -59,8 +62,20 @@ def _told(row: Row, kind: TransitionType, now: datetime, word: Word) -> Transiti
     return fact._replace(actor=word.actor, correlation_id=word.correlation_id, note=None)
 
 
+def permit(tenant: Row, caller: Caller) -> None:
+    """Refuse a tenant's own word when it was suspended since the caller came in. Raises TenantSuspended."""
+    if tenant["status"] == SUSPENDED and not caller.operator:
+        raise TenantSuspended
+
+
 def scheduled(campaign: Campaign, tenant: Row) -> Campaign:
     """A campaign that is SCHEDULED this moment, held back where its locked tenant is suspended."""
-    if tenant["status"] != "SUSPENDED":
+    if tenant["status"] != SUSPENDED:
         return campaign
     return replace(campaign, pause_causes=(str(CAUSE),), status_reason=CAUSE)
+
+
+async def note(tx: Tx, campaign: Campaign, now: datetime) -> None:
+    """Write since when the causes stand that a campaign was SCHEDULED with."""
+    for cause in campaign.pause_causes:
+        await changes.begin_pause(tx, campaign.id, cause, now)

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from daemon.campaigns.campaign import PERSONAL, Status, TransitionType
+from daemon.campaigns.campaign import PERSONAL, Reason, Status, TransitionType
 from daemon.campaigns.events import Transition
 
 
@@ -46,6 +46,7 @@ def kind(transition: Transition) -> Kind | None:
     changed = transition.from_status != transition.to_status
     if transition.type == TransitionType.PAUSED and changed and transition.reason not in PERSONAL:
         return Kind.PAUSED
-    if transition.type == TransitionType.RESUMED and changed and transition.actor == SYSTEM:
+    unasked = transition.actor == SYSTEM or transition.reason == Reason.TENANT_SUSPENDED
+    if transition.type == TransitionType.RESUMED and changed and unasked:
         return Kind.RESUMED
     return None

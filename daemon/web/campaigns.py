@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from daemon.campaigns import booking, draft, editing, halting
 from daemon.campaigns.asking import Caller
-from daemon.campaigns.campaign import Status
+from daemon.campaigns.campaign import Reason, Status
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import campaigns, changes
 from daemon.web import bodies, cursors, replies, shown
@@ -17,6 +17,7 @@ from daemon.web.auth import ANYONE, STAFF, Role
 from daemon.web.operations import PAGING, Answering, Call, Operation, Parameter, Reply
 from daemon.web.problems import Problem, invalid, not_found
 from devices.queries import deliveries
+from devices.queries.holding import screens_holding
 from playlists.fields import Body, identity
 from playlists.ids import CampaignId, DeviceId, TenantId
 from playlists.queries import Row
@@ -72,14 +73,14 @@ async def show_all(call: Call) -> Reply:
         CampaignId(after) if after else None,
         call.limit + 1,
     )
-    counts = await _counts(call, rows[: call.limit])
+    counts, holding = await _counts(call, rows[: call.limit]), await _holding(call, rows[: call.limit])
     return Reply(
         cursors.page(
             "campaigns",
             rows,
             call.limit,
             lambda row: [row["id"]],
-            lambda row: shown.campaign(row, counts[row["id"]]),
+            lambda row: shown.campaign(row, counts[row["id"]], holding.get(row["id"])),
         )
     )
 
@@ -225,12 +226,19 @@ async def _told(call: Call, campaign_id: CampaignId, status: int = 200) -> Reply
     headers: dict[str, str] = {"ETag": f'"{row["version"]}"'}
     if status == 201:
         headers["Location"] = f"/v1/campaigns/{campaign_id}"
-    return Reply(shown.campaign(row, (await _counts(call, [row]))[campaign_id]), status, headers)
+    counts, holding = await _counts(call, [row]), await _holding(call, [row])
+    return Reply(shown.campaign(row, counts[campaign_id], holding.get(campaign_id)), status, headers)
 
 
 async def _counts(call: Call, rows: Sequence[Row]) -> dict[CampaignId, dict[str, int]]:
     counts = await deliveries.delivery_counts(call.tx, [row["id"] for row in rows], call.now)
     return {campaign: {str(state): count for state, count in states.items()} for campaign, states in counts.items()}
+
+
+async def _holding(call: Call, rows: Sequence[Row]) -> dict[CampaignId, int]:
+    """How many screens still hold each of those campaigns that were stopped in an emergency."""
+    stopped = [row["id"] for row in rows if Reason.EMERGENCY_STOP in row["pause_causes"]]
+    return {one: await screens_holding(call.tx, one, call.now) for one in stopped}
 
 
 def _caller(call: Call) -> Caller:

@@ -20,17 +20,19 @@ from daemon.feed import Feed, ScreenEntry
 from daemon.metrics import Metrics, precreate
 from daemon.sightings import Sightings
 from daemon.web.keys import Keys
-from daemon.web.problems import unavailable
+from daemon.web.problems import invalid, unavailable
 from daemon.web.server import CORRELATION, correlation_of
-from playlists.ids import DeviceId
+from playlists.ids import DeviceId, Digest
 
 ROUTE: Final = "/v1/devices/{id}/playlist"
 CONTENT_TYPE: Final = "application/vnd.signaged.playlist+json"
 SERVER: Final = "signaged"
 LEAST_WAIT: Final = 5  # seconds; nothing is won by asking more often
+LONGEST_WAIT: Final = 60  # seconds that a poll may be held open
 
 _BEARER: Final = "Bearer "
 _ETAGS: Final = re.compile(r'(?:W/)?"([^"]*)"|(\*)')
+_DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 _CODINGS: Final = ("br", "gzip", "identity")  # best first
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -67,16 +69,24 @@ def polling(
         began = time.perf_counter()
         now, headers = clock.now(), request.headers
         device_id = _known(feed, headers.get("Authorization", ""), request) or await keys.device_at(request)
-        sightings.saw(device_id, now)
         screen = feed.screens.get(device_id)
+        held = headers.get("If-None-Match")
+        if request.rel_url.raw_query_string and (patience := _patience(request)) and screen and _same(held, screen):
+            sightings.polled(device_id, now, (screen.digest, screen.digest))
+            await feed.another(device_id, screen.digest, patience)
+            began, now = time.perf_counter(), clock.now()
+            device_id = _known(feed, headers.get("Authorization", ""), request) or await keys.device_at(request)
+            screen = feed.screens.get(device_id)
         if screen is None:
+            sightings.saw(device_id, now)
             tally.waiting.inc()
             raise unavailable("No playlist has been compiled for this device yet; try again")
         after = come_back(device_id, now, wait, feed.next_change_at(screen.digest, now))
-        held = headers.get("If-None-Match")
-        if held is not None and (held == f'"{screen.digest}"' or matches(held, screen.digest)):
+        if _same(held, screen):
+            sightings.polled(device_id, now, (screen.digest, screen.digest))
             response, counters = _unchanged(request, screen, after, now), tally.unchanged
         else:
+            sightings.polled(device_id, now, (_shown(held) or screen.digest, screen.digest))
             accepted = headers.get("Accept-Encoding", "")
             response, counters = await _whole(feed, screen, after, now, accepted), tally.changed
         if CORRELATION in headers:
@@ -97,6 +107,24 @@ def _known(feed: Feed, authorization: str, request: web.Request) -> DeviceId | N
     if entry is None or not entry.used or entry.expires_at is not None:
         return None
     return entry.device_id if str(entry.device_id) == request.match_info["id"] else None
+
+
+def _same(held: str | None, screen: ScreenEntry) -> bool:
+    return held is not None and (held == f'"{screen.digest}"' or matches(held, screen.digest))
+
+
+def _shown(held: str | None) -> Digest | None:
+    """The digest that an If-None-Match header names first, None where it is no digest."""
+    found = _DIGEST.search(held or "")
+    return Digest(found[1]) if found else None
+
+
+def _patience(request: web.Request) -> int:
+    """For how many seconds an unchanged poll waits for a change, as `?wait=` asks. Raises Problem validation."""
+    text = request.query.get("wait", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise invalid([("wait", "must be a whole number of seconds")])
+    return min(int(text), LONGEST_WAIT)
 
 
 class Unchanged:

@@ -244,6 +244,9 @@ class CampaignReply(Struct):
     completed_at: datetime | None
     settled_at: datetime | None
     total_recipients: int
+    screens_holding: Annotated[
+        int | None, Meta(description="After an emergency stop: how many screens still hold a playlist that has it")
+    ]
     deliveries: dict[str, int]
     impressions: int
     spent: Money

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from daemon.web import reports
-from daemon.web.polls import CONTENT_TYPE
+from daemon.web.polls import CONTENT_TYPE, LONGEST_WAIT
 
 _REF: Final = "#/components/schemas/{name}"
 _ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
@@ -58,6 +58,14 @@ def _own(operation: dict[str, Any]) -> dict[str, Any]:
     return {**operation, "parameters": [_ID], "security": [{"deviceToken": []}]}
 
 
+_WAIT: Final = {
+    "name": "wait",
+    "in": "query",
+    "description": f"Hold an unchanged poll open for so many seconds, at most {LONGEST_WAIT}; a change ends it at once",
+    "schema": {"type": "integer", "minimum": 0, "default": 0},
+}
+
+
 def _playlist() -> dict[str, Any]:
     headers = {
         "ETag": {"description": "The playlist's digest", **_TEXT},
@@ -66,16 +74,17 @@ def _playlist() -> dict[str, Any]:
         "Poll-After": _POLL_AFTER,
     }
     unchanged = {"ETag": headers["ETag"], "Poll-After": _POLL_AFTER}
-    return _own({
+    told = _own({
         "operationId": "pollPlaylist",
         "summary": "What the screen plays; 304 while it is unchanged",
         "tags": ["screens"],
         "responses": {
             "200": {"description": "The playlist", "headers": headers, "content": {CONTENT_TYPE: {"schema": {}}}},
             "304": {"description": "The playlist named in If-None-Match still stands", "headers": unchanged},
-            **_refused("401", "404", "503"),
+            **_refused("401", "404", "422", "503"),
         },
     })  # fmt: skip
+    return {**told, "parameters": [_ID, _WAIT]}
 
 
 def _media() -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from daemon.feed import Feed, TokenEntry
 from daemon.media import MediaFolder
 from daemon.metrics import Metrics, precreate
 from daemon.sightings import Sightings
+from daemon.stops import concerned
 from daemon.web import media, polls, strict
 from daemon.web.delivered import Deliveries
 from daemon.web.keys import Keys
@@ -64,9 +66,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Answer = Callable[["Screens", web.Request], Awaitable[msgspec.Struct]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rhythm:
-    """How often screens come, and what their plays cost."""
+    """How often screens come, and what their plays cost; a reload replaces the prices."""
 
     poll_after: timedelta
     heartbeat: timedelta
@@ -97,6 +99,7 @@ def register(app: web.Application, screens: Screens, folder: MediaFolder) -> dic
         screens.keys, screens.feed, screens.sightings, screens.clock, screens.metrics, screens.rhythm.poll_after
     )
     app.router.add_get(polls.ROUTE, _guarded(screens, polls.ROUTE, poll))
+    app.on_shutdown.append(partial(_dismiss, screens.feed))
     for route, answer in ((ACTIVATE, activate), (HEARTBEAT, hear), (READINESS, take_readiness), (PLAYS, take_plays)):
         app.router.add_post(route, _guarded(screens, route, _answering(screens, route, answer)))
     serve = media.serving(screens.keys, screens.deliveries, screens.database, screens.clock, screens.metrics, folder)
@@ -104,12 +107,16 @@ def register(app: web.Application, screens: Screens, folder: MediaFolder) -> dic
     return described()
 
 
+async def _dismiss(feed: Feed, _: web.Application) -> None:
+    feed.dismiss()
+
+
 async def activate(screens: Screens, request: web.Request) -> Activated:
     """POST /v1/devices/activate: a code for a token."""
     body = await _body(screens, request, Activation)
     now = screens.clock.now()
     try:
-        async with screens.database.transaction() as tx:
+        async with screens.database.transaction(resolve=True) as tx:
             enrolled = await redeem(tx, body.code, now)
     except CodeRefused as error:
         raise Problem("not-found", error.detail) from error
@@ -126,9 +133,12 @@ async def hear(screens: Screens, request: web.Request) -> Heard:
     if skewed(skew_ms):
         log.debug("device clock is off", device_id=str(device_id), skew_ms=skew_ms)
     await screens.sightings.beat(Beat(device_id, now, body.digest, body.screen, skew_ms, body.errors or []))
+    digest = Digest(body.digest) if body.digest else None
+    stop = await concerned(screens.database, screens.library, screens.feed.stopped, device_id, digest)
     screen = screens.feed.screens.get(device_id)
     changed = screen is not None and screen.digest != body.digest
-    return Heard(now, changed, ["sync"] if changed else [], int(screens.rhythm.heartbeat.total_seconds()) or 1)
+    actions = ["stop", "sync"] if stop else ["sync"] if changed else []
+    return Heard(now, changed, actions, int(screens.rhythm.heartbeat.total_seconds()) or 1)
 
 
 async def take_readiness(screens: Screens, request: web.Request) -> ReadinessReply:
@@ -156,7 +166,7 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
     now = screens.clock.now()
     screens.sightings.saw(device_id, now)
     given = intake.Report(body.device_time, [_play(one) for one in body.plays])
-    async with screens.database.transaction() as tx:
+    async with screens.database.transaction(resolve=True) as tx:
         receipt = await intake.accept(
             tx, device_id, given, screens.library, screens.rhythm.prices, screens.clock.now()
         )

@@ -83,8 +83,11 @@ def creative(row: Row) -> replies.CreativeReply:
     return msgspec.convert(row, replies.CreativeReply, from_attributes=False)
 
 
-def campaign(row: Row, deliveries: Mapping[str, int]) -> replies.CampaignReply:
-    """A campaign from `campaign_row`; `deliveries` counts its audience by state (SPEC 11)."""
+def campaign(row: Row, deliveries: Mapping[str, int], holding: int | None = None) -> replies.CampaignReply:
+    """A campaign from `campaign_row`; `deliveries` counts its audience by state (SPEC 11).
+
+    `holding` is how many screens still hold it after an emergency stop, None where there was none.
+    """
     ended = row["status"] in TERMINAL
     target = targets.as_json(audience.target_of(row)) if row["targeted"] else None
     told = {
@@ -98,6 +101,7 @@ def campaign(row: Row, deliveries: Mapping[str, int]) -> replies.CampaignReply:
         "end_tenant": _offset(row["end_at"], row["tenant_timezone"]),
         "total_recipients": row["total_recipients"] if ended else sum(deliveries.values()),
         "deliveries": dict(deliveries),
+        "screens_holding": holding,
         "spent": decimal(row["spent_micros"]),
         "released": decimal(row["released_micros"]),
     }

@@ -27,7 +27,9 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[],
      AS beat (id, at, digest, screen, skew_ms, errors) ORDER BY id
 ON CONFLICT (device_id) DO UPDATE SET
     last_seen_at = greatest(presence.last_seen_at, excluded.last_seen_at), beat_at = excluded.beat_at,
-    digest = excluded.digest, screen = excluded.screen, skew_ms = excluded.skew_ms, errors = excluded.errors
+    digest = CASE WHEN excluded.beat_at >= presence.last_seen_at THEN coalesce(excluded.digest, presence.digest)
+                  ELSE presence.digest END, -- a poll that came later shows more
+    screen = excluded.screen, skew_ms = excluded.skew_ms, errors = excluded.errors
 WHERE presence.beat_at IS NULL OR presence.beat_at <= excluded.beat_at
 """
 # One row of service for all instances: a gap in it is a time in which none of them served. Two that see the same

@@ -22,7 +22,7 @@ SELECT c.id AS campaign_id, c.name, c.tenant_id, c.channel, c.status, k.kind, k.
 FROM campaigns c
 CROSS JOIN LATERAL (
     SELECT 'distribute' AS kind, greatest(c.start_at - $3::interval, c.submitted_at) AS due_at
-    WHERE c.distributed_at IS NULL AND c.status IN ('SCHEDULED', 'ACTIVE')
+    WHERE c.distributed_at IS NULL AND c.status IN ('SCHEDULED', 'ACTIVE') AND c.pause_causes = '{}'
     UNION ALL SELECT 'start', c.start_at WHERE c.status = 'SCHEDULED'
     UNION ALL SELECT 'end', c.end_at WHERE c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
 ) k

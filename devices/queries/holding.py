@@ -1,0 +1,52 @@
+"""Statements over the playlists that screens have shown to hold, or were sent since."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from playlists.ids import CampaignId, DeviceId, Digest
+from playlists.queries import Tx
+
+Shown = tuple[Digest, Digest]  # what a poll showed to hold, and the body that it was answered with or might have been
+
+# The devices' rows are locked by their sightings, in order of id; a poll that shows nothing new writes nothing.
+RECORD_SHOWN = """
+UPDATE presence p SET digest = s.held, sent_digest = s.sent
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS s (device_id, held, sent)
+WHERE p.device_id = s.device_id AND p.device_id = ANY ($1::uuid[])
+  AND (p.digest IS DISTINCT FROM s.held OR p.sent_digest IS DISTINCT FROM s.sent)
+"""
+
+
+async def record_shown(tx: Tx, polls: Mapping[DeviceId, Shown]) -> None:
+    """Keep what the last poll of each device showed; its sighting must be written before, in `tx`."""
+    if polls:
+        held, sent = zip(*polls.values(), strict=True)
+        await tx.execute(RECORD_SHOWN, list(polls), list(held), list(sent))
+
+
+SHOWN = "SELECT digest, sent_digest FROM presence WHERE device_id = $1"
+
+
+async def shown(tx: Tx, device_id: DeviceId) -> set[Digest]:
+    """The playlists that a device may hold: what it showed last and what it was sent last."""
+    row = await tx.fetchrow(SHOWN, device_id)
+    return {Digest(digest) for digest in row if digest} if row else set()
+
+
+# What is over plays nowhere. Bodies are searched, not read: the id of a campaign stands nowhere else in them.
+SCREENS_HOLDING = """
+WITH held AS MATERIALIZED (
+    SELECT digest FROM presence WHERE digest IS NOT NULL UNION SELECT sent_digest FROM presence
+), old AS MATERIALIZED (
+    SELECT p.digest FROM playlists p
+    WHERE p.digest IN (SELECT digest FROM held) AND p.valid_until > $2
+      AND position(convert_to($1::text, 'UTF8') IN p.body) > 0
+)
+SELECT count(*) FROM presence WHERE digest IN (SELECT digest FROM old) OR sent_digest IN (SELECT digest FROM old)
+"""
+
+
+async def screens_holding(tx: Tx, campaign_id: CampaignId, now: datetime) -> int:
+    """How many screens may still hold a playlist that has the campaign; a silent one is believed to (SPEC 7)."""
+    count: int = await tx.fetchval(SCREENS_HOLDING, str(campaign_id), now)
+    return count
