@@ -31,7 +31,7 @@ SELECT CASE WHEN d.disabled THEN 'DISABLED' WHEN p.device_id IS NULL THEN 'NEW'
 FROM devices d LEFT JOIN presence p ON p.device_id = d.id GROUP BY 1"""
 
 
-async def prepare(database: Database, settings: DatabaseSettings, clock: DatabaseClock) -> None:
+async def prepare(database: Database, clock: DatabaseClock) -> None:
     """Return once the time is known and the schema there: migrated by us when we may, else by its owner (SPEC 12).
 
     Raises MigrationError when the schema can never be ours.
@@ -39,7 +39,7 @@ async def prepare(database: Database, settings: DatabaseSettings, clock: Databas
     told = ""
     while True:
         try:
-            await _migrate_if_owner(settings)
+            await _migrate_if_owner(database.settings)  # they may change while we wait
             async with database.transaction() as tx:
                 await clock.refresh(tx)
                 missing = await pending(tx)

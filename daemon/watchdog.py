@@ -29,6 +29,10 @@ class Heartbeats:
 
         return beat
 
+    def forget(self, name: str) -> None:
+        """Watch a loop no longer: it is ended on purpose."""
+        self._beats.pop(name, None)
+
     def stale(self) -> list[str]:
         """Return the names of the loops that are overdue."""
         now = time.monotonic()
@@ -59,6 +63,11 @@ class Systemd:
                 channel.sendto(message.encode(), address)
         except OSError as error:
             log.warning("service manager not reached", reason=str(error))
+
+
+    def reloading(self) -> None:
+        """Tell systemd that settings are read anew; `READY=1` says that it is done."""
+        self.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 async def feed(systemd: Systemd, heartbeats: Heartbeats) -> None:

@@ -24,9 +24,9 @@ DEFAULT_LIMIT: Final = 20
 LARGEST_LIMIT: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Platform:
-    """What the API stands on: the parts it calls and the settings it keeps to.
+    """What the API stands on: the parts it calls and the settings it keeps to, which a reload replaces.
 
     `patience` is the silence after which a device is offline, `lead` how far ahead content is distributed,
     `keys_kept` how long an Idempotency-Key stands; `woken` is called after a commit that changed a campaign.

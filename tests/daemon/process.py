@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -78,10 +79,12 @@ class Running:
 
 
 @asynccontextmanager
-async def daemon(environ: Mapping[str, str]) -> AsyncIterator[Running]:
-    """Run `signaged run` on ports of its own choice; yields once both listeners answer."""
+async def daemon(environ: Mapping[str, str], config: Path | None = None) -> AsyncIterator[Running]:
+    """Run `signaged run` on ports of its own choice, or as a file says; yields once both listeners answer."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "daemon", "run", env=_environment(NOWHERE | dict(environ)), stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "daemon", "run", *(("--config", str(config)) if config else ())),
+        env=_environment(({} if config else NOWHERE) | dict(environ)),
+        stderr=asyncio.subprocess.PIPE,
     )
     async with aiohttp.ClientSession() as session:
         running = Running(process, session)
