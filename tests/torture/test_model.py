@@ -1,0 +1,557 @@
+"""A tenant's whole life in any order, beside a pure model of it, on PostgreSQL: after every step the two are equal.
+
+The clock jumps over nights on which clocks change, ticks take batches of one to four, and what is being done may
+crash between any two of its statements: then nothing of it may be left, and the next tick makes good.
+"""
+
+import asyncio
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import orjson
+import prometheus_client
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from daemon import intake
+from daemon.announce import announce
+from daemon.campaigns import booking, editing, halting, ledger, suspending
+from daemon.campaigns.asking import Caller
+from daemon.campaigns.draft import topup, zulu
+from daemon.campaigns.errors import Refused
+from daemon.campaigns.events import Transition
+from daemon.campaigns.money import decimal, micros
+from daemon.campaigns.queries.suspending import Word
+from daemon.campaigns.rates import Prices
+from daemon.database import set_codecs
+from daemon.metrics import Metrics
+from daemon.tick import LIFE, Ground, Rules, tick
+from daemon.verify import verify
+from devices.contents import Library
+from devices.plays import Play
+from playlists.ids import CampaignId, CreativeId, Digest
+from playlists.queries import Tx
+from tests.daemon.campaigns import world
+from tests.daemon.campaigns.world import LIMITS, OPERATOR, advertiser
+from tests.doubles import FakeClock
+from tests.torture.life_model import LEAD, SETTLE_AFTER, Booked, Row, Tenancy, price_of, utc_of
+
+CPM = 5_000_000
+MS = 10_000
+RETRIES = tuple(timedelta(seconds=seconds) for seconds in (5, 10, 20))
+# the day before a night on which clocks change somewhere, and a day like any other
+DAYS = (
+    datetime(2027, 3, 13, 12, tzinfo=UTC),  # New York, spring
+    datetime(2027, 10, 30, 12, tzinfo=UTC),  # Berlin, autumn
+    datetime(2027, 4, 3, 4, tzinfo=UTC),  # Lord Howe, autumn: half an hour
+    datetime(2027, 10, 2, 4, tzinfo=UTC),  # Lord Howe, spring
+    datetime(2026, 12, 1, 12, tzinfo=UTC),
+)
+ZONES = ("America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "UTC")
+EMPTY = """TRUNCATE tenants, stores, devices, creatives, playlists, campaigns, transitions, ledger, outbox, mails,
+           marks, plays CASCADE"""
+
+
+class Crashed(BaseException):
+    """The process is gone, between two statements."""
+
+
+class Dying:
+    """A connection that works for so many statements and then is gone."""
+
+    def __init__(self, tx: Tx, statements: int) -> None:
+        self._tx, self._left = tx, statements
+
+    def __getattr__(self, name: str) -> Any:
+        wanted = getattr(self._tx, name)
+        if name not in ("execute", "executemany", "fetch", "fetchrow", "fetchval"):
+            return wanted
+
+        async def counted(*arguments: Any, **more: Any) -> Any:
+            self._left -= 1
+            if self._left < 0:
+                raise Crashed
+            return await wanted(*arguments, **more)
+
+        return counted
+
+
+def dying(tx: Tx, statements: int) -> Tx:
+    """The connection, with so many statements left."""
+    return cast("Tx", Dying(tx, statements))
+
+
+Deed = Callable[[Tx], Awaitable[list[Transition]]]
+
+who_asks = st.sampled_from(["USER", "OPERATOR"])
+mostly_never = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 12))  # statements before a crash
+which = st.integers(0, 5)
+
+
+class Life(RuleBasedStateMachine):
+    """What can happen to a tenant, done for real and to the model."""
+
+    database_url = ""
+    steps = 0  # of all examples
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.tx: Tx = self.runner.run(_connected(self.database_url))
+        self.runner.run(self.tx.execute(EMPTY))
+        self.metrics = Metrics.create(prometheus_client.CollectorRegistry())
+        self.ids: list[CampaignId] = []
+        self.shown: list[CreativeId] = []  # each campaign's creative
+
+    def teardown(self) -> None:
+        self.tx.terminate()
+        self.runner.close()
+
+    @initialize(
+        day=st.sampled_from(DAYS),
+        limit=st.integers(1, 4),
+        starts=st.lists(st.sampled_from([1, 2, 4, 20, 60]), min_size=2, max_size=4),
+        zone=st.sampled_from(ZONES),
+    )
+    def a_tenant(self, day: datetime, limit: int, starts: list[int], zone: str) -> None:
+        self.now = day
+        self.model = Tenancy(0, 0, limit, micros("500.00"))
+        self.runner.run(self._set_up())
+        plain = {"budget": 200, "deadline": None, "flagged": False, "priority": 5, "submit": True, "crash": None}
+        for start in starts:
+            late, lasts = timedelta(minutes=15 * start), timedelta(hours=20)
+            self.book(late, lasts, zone, True, cap=30_000_000 if start == 1 else None, **plain)
+
+    async def _set_up(self) -> None:
+        limits = {"running_limit": self.model.running_limit, "approval_limit_micros": self.model.approval_limit}
+        self.tenant_id = await world.tenant(self.tx, funds="1500.00", **limits)
+        self.model.fund(micros("1500.00"))
+        self.user = advertiser(self.tenant_id)
+        self.device_id = await world.device(self.tx)
+        self.creatives = {
+            flagged: CreativeId(
+                await world.creative(self.tx, self.tenant_id, duration_ms=MS, flags=["ALCOHOL"] if flagged else [])
+            )
+            for flagged in (False, True)
+        }
+
+    # What people do.
+
+    @rule(
+        start=st.sampled_from([-8, 0, 0, 1, 2, 4, 12, 26, 40, 96, 100, 130]).map(
+            lambda quarters: timedelta(minutes=15 * quarters)
+        ),
+        lasts=st.integers(-2, 120).map(lambda quarters: timedelta(minutes=15 * quarters)),
+        zone=st.sampled_from(ZONES),
+        local=st.booleans(),
+        budget=st.sampled_from([100, 300, 600]),
+        cap=st.sampled_from([None, None, 20_000, 150_000]),
+        deadline=st.sampled_from([None, None, None, 0, 30, 600]),
+        flagged=st.sampled_from([False, False, False, True]),
+        priority=st.integers(1, 10),
+        submit=st.booleans(),
+        crash=mostly_never,
+    )
+    def book(self, start: timedelta, lasts: timedelta, zone: str, local: bool, **more: Any) -> None:
+        quarter = timedelta(minutes=15)
+        wall = (self.now.astimezone(ZoneInfo(zone)) + quarter).replace(tzinfo=None, second=0, microsecond=0) + start
+        begins, ends = utc_of(wall, zone), utc_of(wall + lasts, zone)
+        if timedelta() < ends - begins < quarter:
+            return  # whether that leaves a slot is the grid's matter
+        given: dict[str, Any] = {"timezone": zone, "channel": "signage", "name": f"Sale {len(self.ids)}", "target": {}}
+        given |= {"allow_short_lead": True, "priority": more["priority"], "budget": f"{more['budget']}.00"}
+        given |= {"start_local": wall.isoformat(), "end_local": (wall + lasts).isoformat()} if local else {}
+        given |= {} if local else {"start_at": zulu(begins), "end_at": zulu(ends)}
+        deadline = None if more["deadline"] is None else begins + timedelta(minutes=more["deadline"])
+        given |= {"start_deadline": zulu(deadline)} if deadline else {}
+        given |= {"daily_cap": decimal(more["cap"])} if more["cap"] else {}
+        new = Booked(given["name"], begins, ends, zone, micros(given["budget"]), more["cap"], deadline)
+        new.flagged, new.priority = more["flagged"], more["priority"]
+        given["creatives"] = [str(self.creatives[new.flagged])]
+        if self._booked(given, new, more["crash"]) and more["submit"]:
+            self.submit(-1, "USER", None)
+
+    def _booked(self, given: dict[str, Any], new: Booked, crash: int | None) -> bool:
+        made: list[CampaignId] = []
+
+        async def create(tx: Tx) -> list[Transition]:
+            campaign_id, transitions = await booking.create(tx, self.tenant_id, given, self.now, self.user, LIMITS)
+            made.append(campaign_id)
+            return transitions
+
+        done = self.attempt(create, lambda: self.model.book(new), crash)
+        if done:
+            self.ids.append(made[-1])
+            self.runner.run(self._shown(made[-1], self.creatives[new.flagged]))
+        return done
+
+    async def _shown(self, campaign_id: CampaignId, creative_id: CreativeId) -> None:
+        """A playlist that has the campaign, given to the screen."""
+        entry = {"id": creative_id, "campaign_id": campaign_id, "duration_ms": MS, "sha256": "0" * 64}
+        body = orjson.dumps({"creatives": [{**entry, "id": str(creative_id), "campaign_id": str(campaign_id)}]})
+        await self.tx.execute(
+            """INSERT INTO playlists (digest, input_digest, valid_from, valid_until, body, body_br, body_gzip,
+                                      created_at)
+               VALUES ($1, $1, $2, $2, $3, $3, $3, $2)""",
+            str(campaign_id), self.now, body,
+        )  # fmt: skip
+        await self.tx.execute(
+            "INSERT INTO grants (device_id, digest, given_at) VALUES ($1, $2, $3)",
+            self.device_id,
+            str(campaign_id),
+            self.now,
+        )
+        self.shown.append(creative_id)
+
+    @rule(amount=st.integers(-300, 300).filter(bool), crash=mostly_never)
+    def fund(self, amount: int, crash: int | None) -> None:
+        async def deposit(tx: Tx) -> list[Transition]:
+            await ledger.deposit(tx, self.tenant_id, micros_signed, "invoice", self.now)
+            return []
+
+        async def correct(tx: Tx) -> list[Transition]:
+            await ledger.adjust(tx, self.tenant_id, micros_signed, "a correction", self.now)
+            return []
+
+        micros_signed = amount * 1_000_000
+        if amount > 0:
+            self.attempt(deposit, lambda: self.model.fund(micros_signed), crash)
+        else:
+            self.attempt(correct, lambda: self.model.adjust(micros_signed), crash)
+
+    @rule(suspended=st.booleans(), crash=mostly_never)
+    def turn(self, suspended: bool, crash: int | None) -> None:
+        async def turned(tx: Tx) -> list[Transition]:
+            word = Word(OPERATOR.actor, OPERATOR.correlation_id)
+            return await suspending.turn(tx, self.tenant_id, suspended, self.now, word)
+
+        self.attempt(turned, lambda: (Tenancy.suspend if suspended else Tenancy.reinstate)(self.model, self.now), crash)
+
+    @rule(number=which, who=who_asks, crash=mostly_never)
+    def submit(self, number: int, who: str, crash: int | None) -> None:
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.submit(one, now, who),
+            lambda tx, one: booking.submit(tx, one, self.now, self.caller(who), LIMITS),
+        )
+
+    @rule(number=which, crash=mostly_never)
+    def approve(self, number: int, crash: int | None) -> None:
+        self.act(number, crash, Tenancy.approve, lambda tx, one: booking.approve(tx, one, self.now, OPERATOR))
+
+    @rule(number=which, crash=mostly_never)
+    def reject(self, number: int, crash: int | None) -> None:
+        self.act(number, crash, Tenancy.reject, lambda tx, one: booking.reject(tx, one, "no", self.now, OPERATOR))
+
+    @rule(number=which, crash=mostly_never)
+    def delete(self, number: int, crash: int | None) -> None:
+        self.act(number, crash, Tenancy.delete, lambda tx, one: booking.delete(tx, one, self.now, self.user))
+
+    @rule(number=which, budget=st.sampled_from([100, 200]), crash=mostly_never)
+    def redraft(self, number: int, budget: int, crash: int | None) -> None:
+        patch = {"budget": f"{budget}.00", "name": f"Renamed {secrets.token_hex(4)}"}
+        self.act(
+            number,
+            crash,
+            lambda model, one, _: model.redraft(one, micros(patch["budget"]), patch["name"]),
+            lambda tx, one: editing.edit(tx, one, patch, self.now, self.user, LIMITS),
+        )
+
+    @rule(number=which, who=who_asks, crash=mostly_never)
+    def execute(self, number: int, who: str, crash: int | None) -> None:
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.execute(one, now, who),
+            lambda tx, one: booking.execute(tx, one, self.now, self.caller(who)),
+        )
+
+    @rule(number=which, who=who_asks, crash=mostly_never)
+    def pause(self, number: int, who: str, crash: int | None) -> None:
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.pause(one, now, who),
+            lambda tx, one: halting.pause(tx, one, None, self.now, self.caller(who)),
+        )
+
+    @rule(number=which, who=who_asks, crash=mostly_never)
+    def resume(self, number: int, who: str, crash: int | None) -> None:
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.resume(one, now, who),
+            lambda tx, one: halting.resume(tx, one, self.now, self.caller(who)),
+        )
+
+    @rule(number=which, crash=mostly_never)
+    def stop(self, number: int, crash: int | None) -> None:
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.pause(one, now, "EMERGENCY_STOP"),
+            lambda tx, one: halting.stop(tx, one, None, self.now, OPERATOR),
+        )
+
+    @rule(
+        number=which,
+        field=st.sampled_from(["priority", "start", "end"]),
+        quarters=st.integers(-20, 140),
+        who=who_asks,
+        crash=mostly_never,
+    )
+    def edit(self, number: int, field: str, quarters: int, who: str, crash: int | None) -> None:
+        """Of a booked campaign; by so many quarters of an hour, or to such a priority."""
+        booked = [n for n, one in enumerate(self.model.campaigns) if one.status not in ("DRAFT", "REJECTED")][-6:]
+        if not booked:
+            return
+        chosen = booked[number % len(booked)]
+        one = self.model.campaigns[chosen]
+        value: Any = 1 + quarters % 10
+        if field != "priority":
+            value = getattr(one, field) + timedelta(minutes=15 * quarters)
+        after = replace(one, **{field: value})
+        if timedelta() < after.end - max(after.start, self.now) < timedelta(minutes=15):
+            return  # whether that leaves a slot is the grid's matter
+        patch = {field: value} if field == "priority" else {f"{field}_at": zulu(value)}
+        self.attempt(
+            lambda tx: editing.edit(tx, self.ids[chosen], patch, self.now, self.caller(who), LIMITS),
+            lambda: self.model.edit(one, self.now, field, value),
+            crash,
+        )
+
+    @rule(number=which, who=who_asks, crash=mostly_never)
+    def cancel(self, number: int, who: str, crash: int | None) -> None:
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.cancel(one, now, who),
+            lambda tx, one: booking.cancel(tx, one, None, self.now, self.caller(who), LIMITS),
+        )
+
+    @rule(number=which, who=who_asks, amount=st.sampled_from([50, 200]), crash=mostly_never)
+    def top_up(self, number: int, who: str, amount: int, crash: int | None) -> None:
+        more = topup(f"{amount}.00", LIMITS)
+        self.act(
+            number,
+            crash,
+            lambda model, one, now: model.topup(one, now, more, who),
+            lambda tx, one: booking.topup(tx, one, more, self.now, self.caller(who)),
+        )
+
+    # What screens do.
+
+    @precondition(lambda self: any(one.distributed_at for one in self.model.campaigns))
+    @rule(
+        plays=st.lists(st.tuples(which, st.integers(-6, 260), st.integers(0, 60)), min_size=1, max_size=12),
+        cpm=st.sampled_from([None, 900_000_000, 4_000_000_000]),
+        crash=mostly_never,
+    )
+    def play(self, plays: list[tuple[int, int, int]], cpm: int | None, crash: int | None) -> None:
+        """One report of a screen; with a CPM that empties budgets, and now and then a play a second time."""
+        there = [number for number, one in enumerate(self.model.campaigns) if one.distributed_at]
+        told = [
+            (there[number % len(there)], self._began(there[number % len(there)], ago, late), f"{ago}-{late}-{number}")
+            for number, ago, late in plays
+        ]
+        before = deepcopy(self.model)
+        expected = [
+            self.model.play(one := self.model.campaigns[number], name, began, self.now, MS,
+                            price_of(cpm or CPM, MS, one.priority))
+            for number, began, name in told
+        ]  # fmt: skip
+
+        async def report(tx: Tx) -> list[Transition]:
+            await tx.execute("UPDATE devices SET cpm_micros = $2 WHERE id = $1", self.device_id, cpm)
+            reported = [
+                Play(name, self.ids[number], self.shown[number], None, began, MS, Digest(str(self.ids[number])))
+                for number, began, name in told
+            ]
+            receipt = await intake.accept(
+                tx, self.device_id, intake.Report(self.now, reported), Library(), Prices(CPM), self.now
+            )
+            assert [(str(each.verdict), each.charged_micros) for each in receipt.results] == expected
+            return []  # announced by itself
+
+        if not self.attempt(report, lambda: None, crash):
+            self.model = before
+
+    def _began(self, number: int, minutes_ago: int, seconds: int) -> datetime:
+        """So long ago, and mostly not before the start."""
+        began = self.now - timedelta(minutes=minutes_ago, seconds=seconds)
+        return max(began, self.model.campaigns[number].start) if seconds % 8 else began
+
+    # What time does.
+
+    @rule(
+        minutes=st.sampled_from([0, 1, 5, 14, 60, 61, 240, 24 * 60, 26 * 60, 31 * 24 * 60]),
+        seconds=st.sampled_from([0, 0, 1, 59]),
+        batch=st.integers(1, 4),
+        crash=mostly_never,
+    )
+    def pass_time(self, minutes: int, seconds: int, batch: int, crash: int | None) -> None:
+        self.now += timedelta(minutes=minutes, seconds=seconds)
+        self.runner.run(self._tick(batch, crash))
+        self.model.tick(self.now)
+
+    async def _tick(self, batch: int, crash: int | None) -> None:
+        tx = self.tx if crash is None else dying(self.tx, crash)
+
+        @asynccontextmanager
+        async def begin() -> AsyncIterator[Tx]:
+            async with self.tx.transaction():
+                yield tx
+
+        ground = Ground(
+            begin, FakeClock(self.now), self.metrics, Rules(batch, RETRIES, SETTLE_AFTER, LEAD), lambda _: None
+        )
+        try:
+            assert await tick(ground, LIFE)
+        except Crashed:
+            await self._verify()  # whatever was done was done whole
+            await self._tick(batch, None)
+
+    # Both, side by side.
+
+    def attempt(self, deed: Deed, expected: Callable[[], str | None], crash: int | None) -> bool:
+        """Do it, or be refused as the model is; a crash leaves nothing of it. Says whether it was done."""
+        tx = self.tx if crash is None else dying(self.tx, crash)
+
+        async def attempted() -> str | None:
+            try:
+                async with self.tx.transaction():
+                    await announce(tx, await deed(tx), self.now)
+            except Refused as refusal:
+                return type(refusal).__name__
+            return None
+
+        try:
+            refused = self.runner.run(attempted())
+        except Crashed:
+            return False
+        assert refused == expected()
+        return refused is None
+
+    def act(
+        self,
+        number: int,
+        crash: int | None,
+        expected: Callable[[Tenancy, Booked, datetime], str | None],
+        deed: Callable[[Tx, CampaignId], Awaitable[list[Transition]]],
+    ) -> None:
+        """One of the youngest campaigns is acted on."""
+        alive = [n for n, one in enumerate(self.model.campaigns) if one.log[-1][0] != "deleted"][-6:]
+        if alive:
+            chosen = alive[number % len(alive)]
+            one = self.model.campaigns[chosen]
+            self.attempt(lambda tx: deed(tx, self.ids[chosen]), lambda: expected(self.model, one, self.now), crash)
+
+    def caller(self, who: str) -> Caller:
+        """The operator, or the tenant's own people."""
+        return OPERATOR if who == "OPERATOR" else self.user
+
+    @invariant()
+    def both_are_equal(self) -> None:
+        Life.steps += 1
+        self.runner.run(self._compare())
+
+    async def _compare(self) -> None:
+        rows = {row["id"]: row for row in await self.tx.fetch("SELECT * FROM campaigns")}
+        for campaign_id, one in zip(self.ids, self.model.campaigns, strict=True):
+            assert _stored(dict(rows[campaign_id])) == _expected(one)
+        logged = await self.tx.fetch("SELECT * FROM transitions ORDER BY campaign_id, sequence")
+        logs: dict[UUID, list[Row]] = defaultdict(list)
+        for row in logged:
+            logs[row["campaign_id"]].append((row["type"], row["from_status"], row["to_status"], row["reason"]))
+        assert [logs[campaign_id] for campaign_id in self.ids] == [one.log for one in self.model.campaigns]
+        owed = await self.tx.fetch("SELECT key, sequence FROM outbox ORDER BY id")
+        assert [(row["key"], row["sequence"]) for row in sorted(owed, key=lambda row: row["key"])] == [
+            (row["campaign_id"], row["sequence"]) for row in logged
+        ]
+        wallet = await self.tx.fetchrow("SELECT available_micros, funded_micros FROM tenants")
+        assert wallet is not None
+        assert tuple(wallet) == (self.model.available, self.model.funded)
+        assert self.model.available + self.model.held + self.model.spent == self.model.funded
+        await self._verify()
+
+    async def _verify(self) -> None:
+        async with self.tx.transaction():
+            assert (await verify(self.tx)).violations == []
+
+
+PLAIN = ("name", "status", "impressions", "distributed_at", "capped_until", "priority")
+
+
+def _stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in PLAIN} | {
+        "window": (row["start_at"], row["end_at"]),
+        "causes": sorted(row["pause_causes"]),
+        "money": (row["budget_micros"], row["held_micros"], row["spent_micros"], row["released_micros"]),
+        "settled": row["settled_at"] is not None,
+        "sequence": row["sequence"],
+    }
+
+
+def _expected(one: Booked) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in PLAIN} | {
+        "window": (one.start, one.end),
+        "causes": sorted(one.causes),
+        "money": (one.budget, one.held, one.spent, one.released),
+        "settled": one.settled,
+        "sequence": len(one.log),
+    }
+
+
+async def _connected(url: str) -> Tx:
+    connection = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
+    await set_codecs(connection)
+    return connection
+
+
+def _live(database_url: str, examples: int, steps: int) -> int:
+    """Live so many lives of so many steps; says how many steps that were."""
+    life = type("Life", (Life,), {"database_url": database_url})
+    Life.steps = 0
+    run_state_machine_as_test(
+        life,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
+    return Life.steps
+
+
+def test_a_life_is_as_the_model_says(database_url: str) -> None:
+    assert _live(database_url, 8, 40) >= 100
+
+
+@pytest.mark.torture
+def test_many_lives_are_as_the_model_says(database_url: str) -> None:
+    wanted = int(os.environ.get("SIGNAGED_TORTURE_STEPS", "10000"))
+    taken = 0
+    while taken < wanted:
+        taken += _live(database_url, 40, 60)
