@@ -7,6 +7,7 @@ micros, a campaign is known by its number.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 LEAD = timedelta(hours=24)
@@ -230,7 +231,7 @@ class Tenancy:
                 if one.status == "PAUSED" and not one.causes:
                     one.moved("resumed", "ACTIVE", "TENANT_SUSPENDED")
 
-    def edit(self, one: Booked, now: datetime, field: str, value: object) -> str | None:
+    def edit(self, one: Booked, now: datetime, field: str, value: Any) -> str | None:
         """Change the priority, the start or the end of a booked campaign, as the edit table lets people."""
         editable = {
             "SCHEDULED": ("priority", "start", "end"),
