@@ -75,8 +75,8 @@ class Sightings:
         """Note that a device was there."""
         self.gathered.seen[device_id] = at
 
-    def polled(self, device_id: DeviceId, at: datetime, shown: Shown) -> None:
-        """Note that a device asked for its playlist, the one that it showed to hold and the one that it is given."""
+    def showed(self, device_id: DeviceId, at: datetime, shown: Shown) -> None:
+        """Note which playlist a device showed to hold, and which one it is given."""
         self.gathered.seen[device_id] = at
         self.gathered.shown[device_id] = shown
 

@@ -72,7 +72,7 @@ def polling(
         screen = feed.screens.get(device_id)
         held = headers.get("If-None-Match")
         if request.rel_url.raw_query_string and (patience := _patience(request)) and screen and _same(held, screen):
-            sightings.polled(device_id, now, (screen.digest, screen.digest))
+            sightings.showed(device_id, now, (screen.digest, screen.digest))
             await feed.another(device_id, screen.digest, patience)
             began, now = time.perf_counter(), clock.now()
             device_id = _known(feed, headers.get("Authorization", ""), request) or await keys.device_at(request)
@@ -83,10 +83,10 @@ def polling(
             raise unavailable("No playlist has been compiled for this device yet; try again")
         after = come_back(device_id, now, wait, feed.next_change_at(screen.digest, now))
         if _same(held, screen):
-            sightings.polled(device_id, now, (screen.digest, screen.digest))
+            sightings.showed(device_id, now, (screen.digest, screen.digest))
             response, counters = _unchanged(request, screen, after, now), tally.unchanged
         else:
-            sightings.polled(device_id, now, (_shown(held) or screen.digest, screen.digest))
+            sightings.showed(device_id, now, (_shown(held) or screen.digest, screen.digest))
             accepted = headers.get("Accept-Encoding", "")
             response, counters = await _whole(feed, screen, after, now, accepted), tally.changed
         if CORRELATION in headers:

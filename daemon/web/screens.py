@@ -132,11 +132,13 @@ async def hear(screens: Screens, request: web.Request) -> Heard:
     skew_ms = (body.device_time - now) // _MILLISECOND
     if skewed(skew_ms):
         log.debug("device clock is off", device_id=str(device_id), skew_ms=skew_ms)
+    screen, digest = screens.feed.screens.get(device_id), Digest(body.digest) if body.digest else None
+    if screen and digest == screen.digest:
+        screens.sightings.showed(device_id, now, (screen.digest, screen.digest))
     await screens.sightings.beat(Beat(device_id, now, body.digest, body.screen, skew_ms, body.errors or []))
-    digest = Digest(body.digest) if body.digest else None
     stop = await concerned(screens.database, screens.library, screens.feed.stopped, device_id, digest)
-    screen = screens.feed.screens.get(device_id)
-    changed = screen is not None and screen.digest != body.digest
+    screen = screens.feed.screens.get(device_id)  # as it is by now
+    changed = screen is not None and screen.digest != digest
     actions = ["stop", "sync"] if stop else ["sync"] if changed else []
     return Heard(now, changed, actions, int(screens.rhythm.heartbeat.total_seconds()) or 1)
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from playlists.ids import CampaignId, DeviceId, Digest
 from playlists.queries import Tx
 
-Shown = tuple[Digest, Digest]  # what a poll showed to hold, and the body that it was answered with or might have been
+Shown = tuple[Digest, Digest]  # what a device showed to hold, and the body that it was sent, or has already
 
-# The devices' rows are locked by their sightings, in order of id; a poll that shows nothing new writes nothing.
+# The devices' rows are locked by their sightings, in order of id; who shows nothing new writes nothing.
 RECORD_SHOWN = """
 UPDATE presence p SET digest = s.held, sent_digest = s.sent
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS s (device_id, held, sent)
@@ -17,11 +17,11 @@ WHERE p.device_id = s.device_id AND p.device_id = ANY ($1::uuid[])
 """
 
 
-async def record_shown(tx: Tx, polls: Mapping[DeviceId, Shown]) -> None:
-    """Keep what the last poll of each device showed; its sighting must be written before, in `tx`."""
-    if polls:
-        held, sent = zip(*polls.values(), strict=True)
-        await tx.execute(RECORD_SHOWN, list(polls), list(held), list(sent))
+async def record_shown(tx: Tx, devices: Mapping[DeviceId, Shown]) -> None:
+    """Keep what each device showed last; its sighting must be written before, in `tx`."""
+    if devices:
+        held, sent = zip(*devices.values(), strict=True)
+        await tx.execute(RECORD_SHOWN, list(devices), list(held), list(sent))
 
 
 SHOWN = "SELECT digest, sent_digest FROM presence WHERE device_id = $1"
