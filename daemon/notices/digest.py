@@ -49,7 +49,7 @@ def message(digest: Digest, sender: str, now: datetime) -> EmailMessage:
     """
     begins, ends = (with_offset(at, digest.timezone) for at in (digest.hour, digest.hour + HOUR))
     subject = f"{digest.total} news of your campaigns, {begins:%Y-%m-%d %H:%M} to {ends:%H:%M}"
-    mail_id = f"{digest.tenant_id}.{digest.hour.astimezone(UTC):%Y%m%dT%H}.{Kind.DIGEST}"
+    mail_id = f"{digest.tenant_id.hex}.{digest.hour.astimezone(UTC):%Y%m%dT%H}"
     envelope = Envelope(digest.recipient, digest.tenant_name, subject, mail_id, str(Kind.DIGEST))
     table = Table(COLUMNS, [*_lines(digest)])
     contents = Contents(subject, SENTENCE, [*_facts(digest)], table, one_line(digest.tenant_name))

@@ -59,7 +59,7 @@ async def _digest(tx: Tx, mail_id: int) -> Digest:
     assert row is not None  # noqa: S101 - it was just claimed
     counts = {Kind(kind): count for kind, count in await tx.fetch(COUNTS, mail_id)}
     notices = [_notice(each) for each in await tx.fetch(TOLD_IN, mail_id, list(ORDER), LISTED)]
-    return Digest(*row, counts, notices)
+    return Digest._make((*row, counts, notices))
 
 
 LATENESS = """

@@ -87,7 +87,9 @@ def message(notice: Notice, sender: str, now: datetime) -> EmailMessage:
     """
     name = one_line(notice.campaign_name)
     subject = SUBJECTS[notice.kind].format(name=name, impressions=notice.impressions)
-    mail_id = f"{notice.campaign_id}.{notice.sequence}.{notice.kind}"
+    mail_id = f"{notice.campaign_id.hex}.{notice.sequence}"  # short: a header that must be folded confuses some
+    if notice.kind is Kind.BUDGET_USED:  # beside the change before it
+        mail_id += ".budget"
     envelope = Envelope(notice.recipient, notice.tenant_name, subject, mail_id, str(notice.kind))
     contents = Contents(
         name, SENTENCES[notice.kind], list(_facts(notice)), _table(notice), one_line(notice.tenant_name)

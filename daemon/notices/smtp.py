@@ -10,7 +10,14 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import anyio
-from aiosmtplib import SMTP, SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
+from aiosmtplib import (
+    SMTP,
+    SMTPException,
+    SMTPNotSupported,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
 
 from config.settings import SmtpSettings
 
@@ -72,6 +79,8 @@ async def send(client: SMTP, mail: EmailMessage, sender: str, seconds: float) ->
             await client.send_message(mail, sender=sender)
     except SMTPRecipientsRefused as error:
         return _refusal(error.recipients[0])
+    except SMTPSenderRefused as error:  # our own address or log-in: to be mended, and no fault of this mail
+        return Reply(Answer.DEFERRED, f"{error.code} {error.message}")
     except SMTPResponseException as error:
         return _refusal(error)
     except (SMTPNotSupported, ValueError) as error:

@@ -1,5 +1,6 @@
 import re
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
 from typing import Any
@@ -30,9 +31,13 @@ def notice(of: Kind = Kind.STARTED, **others: Any) -> Notice:
     )._replace(**others)  # fmt: skip
 
 
-def received(of: Notice) -> Any:
+def parsed(mail: EmailMessage) -> Any:
     """The mail as its reader's program parses it."""
-    return BytesParser(policy=default).parsebytes(message(of, SENDER, NOW).as_bytes().replace(b"\r\n", b"\n"))
+    return BytesParser(policy=default).parsebytes(mail.as_bytes().replace(b"\r\n", b"\n"))
+
+
+def received(of: Notice) -> Any:
+    return parsed(message(of, SENDER, NOW))
 
 
 @pytest.mark.parametrize("of", set(Kind) - {Kind.DIGEST})
@@ -40,7 +45,7 @@ def test_every_kind_has_its_headers_and_both_bodies(of: Kind) -> None:
     mail = received(notice(of))
     assert mail["From"] == f"signaged <{SENDER}>"
     assert mail["To"] == "Acme <ads@acme.example>"
-    assert mail["Message-ID"] == f"<{CAMPAIGN}.4.{of}@ads.example>"
+    assert mail["Message-ID"] == f"<{CAMPAIGN.hex}.4{'.budget' if of is Kind.BUDGET_USED else ''}@ads.example>"
     assert mail["Date"].datetime == NOW
     assert (mail["X-Signaged-Kind"], mail["X-Signaged-Campaign"]) == (of, str(CAMPAIGN))
     assert mail["Auto-Submitted"] == "auto-generated"

@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-import pytest
 from aiosmtpd.smtp import SMTP
 from prometheus_client import CollectorRegistry
 
-from config.settings import DatabaseSettings, SmtpSettings
+from config.settings import SmtpSettings
 from daemon.campaigns.events import Transition
 from daemon.database import Database
 from daemon.dev.mailbox import Mailbox, mailbox
@@ -25,13 +24,6 @@ LOG = """
 INSERT INTO transitions (campaign_id, sequence, tenant_id, type, from_status, to_status, due_at, executed_at,
                          total_recipients, actor, correlation_id)
 VALUES ($1, $2, $3, $4, 'SCHEDULED', $5, $6::timestamptz, $6::timestamptz + interval '1500 ms', 3, 'signaged', 'c')"""
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with Database.open(DatabaseSettings(url=database_url)) as opened:
-        opened.schema_ready = True
-        yield opened
 
 
 @asynccontextmanager
