@@ -9,9 +9,11 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from daemon.commands import (
+    clocks,
     configuration,
     developing,
     devices,
+    examining,
     importing,
     instants,
     outbox,
@@ -48,6 +50,8 @@ app.command(devices.app)
 app.command(importing.import_network, name="import")
 app.command(verifying.verify)
 app.command(outbox.app)
+app.command(examining.doctor)
+app.command(clocks.app)
 app.command(developing.dev)
 app.command(developing.fleet)
 app.command(instants.instant)

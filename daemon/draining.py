@@ -106,7 +106,7 @@ async def _batch(lane: Lane) -> bool:
     """One batch in one transaction, and whether there may be more; a row that fails is sorted out of it.
 
     While the clock is held, only what can be undone is done. `now` never runs ahead of the hold: the clock follows a
-    jump once the hold is committed (`upkeep.keep_time`). What the batch before committed is reported while the server
+    jump once the hold is committed (`daemon.jumps`). What the batch before committed is reported while the server
     works on this one.
     """
     change, ground, size = lane.change, lane.ground, lane.pace.size
@@ -152,7 +152,7 @@ async def _claimed(tx: Tx, lane: Lane, admission: Admission, now: datetime) -> C
     """What this transaction may change; raises Busy while two others claim."""
     change = lane.change
     claim = change.around if lane.pace.reduced and change.around else change.claim
-    if admission.held:
+    if admission.held or lane.ground.clock.held:  # ours is held until it has gone back, too
         if change.held is None:
             return Claimed([], lane.after)
         claim = change.held

@@ -78,12 +78,17 @@ def _distribution(lead: timedelta) -> Change:
     return Change(TransitionType.CONTENT_DISTRIBUTED, claim, over, held=claim)
 
 
-def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition]]]) -> Step:
-    """A step that is one transaction of `work(tx, now)`, its transitions announced."""
+def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition]]], *, final: bool = False) -> Step:
+    """A step that is one transaction of `work(tx, now)`, its transitions announced.
+
+    What is `final` cannot be undone and rests on the time alone: it waits while the clock is held (SPEC 4).
+    """
 
     async def run(ground: Ground) -> None:
         now = ground.clock.now()
         async with ground.begin() as tx:
+            if final and (ground.clock.held or await claiming.held(tx)):
+                return
             transitions = await work(tx, now)
             await announce(tx, transitions, now)
             failpoint("step.before_commit")

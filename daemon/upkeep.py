@@ -10,6 +10,7 @@ from config.settings import DatabaseSettings
 from daemon.campaigns.campaign import Status as CampaignStatus
 from daemon.clock import DatabaseClock
 from daemon.database import Database, DatabaseUnavailable
+from daemon.jumps import Guard, boot
 from daemon.metrics import Metrics, precreate
 from daemon.migrate import MayNotMigrate, migrate, owns, pending
 from devices.delivery import Status as DeliveryStatus
@@ -63,8 +64,11 @@ async def _migrate_if_owner(settings: DatabaseSettings) -> None:
 
 
 async def keep_time(database: Database, clock: DatabaseClock, metrics: Metrics, beat: Callable[[], None]) -> None:
-    """Keep the clock at the database's, and by it know whether the database answers; runs until cancelled."""
+    """Keep the clock at the database's, and by it know whether the database answers; runs until cancelled.
 
+    When the database's clock jumps, what cannot be undone is held before ours follows.
+    """
+    guard = Guard(clock, await asyncio.to_thread(boot))
     while True:
         beat()
         try:
@@ -72,9 +76,16 @@ async def keep_time(database: Database, clock: DatabaseClock, metrics: Metrics, 
                 while True:
                     beat()
                     async with database.transaction(REFRESH_DEADLINE, on=connection) as tx:
-                        await clock.refresh(tx)
+                        look = None
+                        if database.schema_ready:
+                            look = await guard.look(tx)
+                        else:  # nothing can be held yet, and nothing is done
+                            await clock.refresh(tx)
+                    if look is not None:
+                        guard.follow(look)
                     metrics.note("database", up=True)
                     metrics.clock_offset_seconds.set(clock.offset_seconds())
+                    metrics.clock_held.set(clock.held)
                     await asyncio.sleep(REFRESH)
         except DatabaseUnavailable:
             metrics.note("database", up=False)

@@ -8,6 +8,7 @@ class FakeClock:
 
     def __init__(self, instant: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) -> None:
         self.instant = instant
+        self.held = False
 
     def now(self) -> datetime:
         return self.instant

@@ -143,6 +143,8 @@ def bare(kind: str) -> str:
 class StandingClock:
     """NOW, always: both sides write the same instants."""
 
+    held = False
+
     def now(self) -> datetime:
         return NOW
 

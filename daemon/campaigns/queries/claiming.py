@@ -49,11 +49,18 @@ class Admission(NamedTuple):
 
 
 HELD = "EXISTS (SELECT FROM clock_jumps WHERE ended_at IS NULL)"
+IS_HELD = f"SELECT {HELD}"
 # Three claimers are slower than two. The slot is given back with the transaction, also by a crash.
 ADMIT = f"""
 SELECT CASE WHEN pg_try_advisory_xact_lock($1, 0) THEN true ELSE pg_try_advisory_xact_lock($1, 1) END AS admitted,
        {HELD} AS held, EXISTS (SELECT FROM quarantine) AS quarantined,
        set_config('lock_timeout', '1s', true) AS waits"""  # noqa: S608 - constants of this module
+
+
+async def held(tx: Tx) -> bool:
+    """Whether the clock jumped and nobody has accepted it: nothing may happen that cannot be undone."""
+    is_held: bool = await tx.fetchval(IS_HELD)
+    return is_held
 
 
 async def admit(tx: Tx) -> Admission:
