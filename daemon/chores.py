@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from daemon.campaigns import lifecycle
 from daemon.campaigns.events import Transition
+from daemon.campaigns.queries.claiming import held
 from daemon.notices import queries as notices
 from daemon.outbox import queries as outbox
 from daemon.outbox.message import device_message
@@ -35,7 +36,10 @@ def steps(
     """
 
     async def ready(tx: Tx, now: datetime) -> list[Transition]:
-        return [*await ready_due(tx, now, ready_percent), *await fail_due(tx, now, settle_after)]
+        return await ready_due(tx, now, ready_percent)
+
+    async def failures(tx: Tx, now: datetime) -> list[Transition]:
+        return await fail_due(tx, now, settle_after)
 
     async def audience(tx: Tx, now: datetime) -> list[Transition]:
         return [*await lifecycle.desert(tx, now), *await lifecycle.revive(tx, now)]
@@ -54,10 +58,11 @@ def steps(
 
     return (
         once("readiness", ready),
+        once("failures", failures, final=True),
         once("audience", audience),
         once("presence", presence),
-        once("idempotency", keys),
-        once("mails", mails),
+        once("idempotency", keys, final=True),
+        once("mails", mails, final=True),
     )
 
 
@@ -70,6 +75,8 @@ def forgetting(plays_kept: timedelta) -> Step:
         gone = FORGOTTEN_AT_ONCE
         while gone == FORGOTTEN_AT_ONCE and loop.time() < until:
             async with ground.begin() as tx:
+                if ground.clock.held or await held(tx):  # by a wrong clock they may look old
+                    return
                 gone = await purge_plays(tx, ground.clock.now() - plays_kept, FORGOTTEN_AT_ONCE)
 
     return Step("plays", run)
