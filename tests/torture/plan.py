@@ -76,7 +76,8 @@ SHAPES = {
         9 * HOUR, 90 * HOUR, releases=True,
     ),
     Kind.MISSING: Shape(
-        _BOOKED, (("missed", "SCHEDULED", "MISSED"),), -1 * HOUR, 0 * HOUR, releases=True, mails=("missed",)
+        # due as soon as it is written: with an end ahead it would be started late
+        _BOOKED, (("missed", "SCHEDULED", "MISSED"),), -9 * HOUR, -1 * HOUR, releases=True, mails=("missed",)
     ),
     Kind.EXPIRING: Shape(
         (_CREATED, ("submitted", "DRAFT", "PENDING_APPROVAL")), (("expired", "PENDING_APPROVAL", "EXPIRED"),),
@@ -84,7 +85,7 @@ SHAPES = {
     ),
     Kind.DISTRIBUTING: Shape(_BOOKED, (_DISTRIBUTED,), 24 * HOUR, 90 * HOUR),
     Kind.LIVING: Shape(
-        _BOOKED, (_DISTRIBUTED, _STARTED, ("completed", "ACTIVE", "COMPLETED")),
+        (*_BOOKED, _DISTRIBUTED), (_STARTED, ("completed", "ACTIVE", "COMPLETED")),
         timedelta(seconds=2), timedelta(seconds=8), mails=("started",),
     ),
 }  # fmt: skip
@@ -119,18 +120,20 @@ class Ground(NamedTuple):
 
 @dataclass
 class Plan:
-    """All that was written so far, and what each tenant was funded with."""
+    """All that was written so far."""
 
     ground: Ground
-    funded_micros: int
     campaigns: list[Planned] = field(default_factory=list)
     chance: random.Random = field(default_factory=lambda: random.Random(4))
     _number: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def burst(self, tx: Tx, count: int, due_at: datetime) -> None:
-        """Write so many campaigns that are due at one instant, in the caller's transaction."""
-        ids = [row["id"] for row in await tx.fetch("SELECT uuidv7() AS id FROM generate_series(1, $1)", count)]
-        kinds = self.chance.choices(list(PARTS), list(PARTS.values()), k=count)
+        """Write so many campaigns that are due at one instant, of all kinds, in the caller's transaction."""
+        await self.write(tx, self.chance.choices(list(PARTS), list(PARTS.values()), k=count), due_at)
+
+    async def write(self, tx: Tx, kinds: Sequence[Kind], due_at: datetime) -> None:
+        """Write a campaign of each of these kinds."""
+        ids = [row["id"] for row in await tx.fetch("SELECT uuidv7() AS id FROM generate_series(1, $1)", len(kinds))]
         made = [
             Planned(one, self.chance.choice(self.ground.tenants)[0], kind, 1_000_000 * self.chance.randint(100, 900))
             for one, kind in zip(ids, kinds, strict=True)
@@ -164,10 +167,11 @@ class Plan:
 
     def model(self) -> dict[UUID, Expected]:
         """What must have become of all of them once nothing is due any more."""
-        return {one.id: _expected(one) for one in self.campaigns}
+        return {one.id: expected(one) for one in self.campaigns}
 
 
-def _expected(one: Planned) -> Expected:
+def expected(one: Planned) -> Expected:
+    """What must have become of one campaign."""
     shape = SHAPES[one.kind]
     released = one.budget_micros if shape.releases else 0
     mails = Counter(shape.mails)

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import asyncpg
 
 from daemon.database import set_codecs
@@ -27,16 +28,17 @@ from daemon.dev.mailbox import Mailbox, mailbox
 from daemon.failpoints import NAMES, VARIABLE
 from playlists.queries import Tx
 from tests.gate import Gate, gate_to
+from tests.torture.customer import Customer
 from tests.torture.history import History, Model
 from tests.torture.plan import Plan, ground
 from tests.torture.reading import read
-from tests.whole.daemons import Daemon, free_port, until
+from tests.whole.daemons import Daemon, free_port
 from tests.whole.postgres import Postgres
 
 DAEMONS = 3
 FUNDED_MICROS = 10**15
 SMTP_TIMEOUT = 2.0  # a killed daemon's claim on a mail ends five seconds later
-SHORTEST, LONGEST = 1.0, 5.0  # seconds that a daemon lives that meets no failpoint
+SHORTEST, LONGEST = 1.0, 8.0  # seconds that a daemon lives that meets no failpoint
 TRAPS, LATEST_PASS = 3, 3  # armed in each life, and at which pass at the latest one springs
 AHEAD = timedelta(seconds=1.5)  # from the writing of a burst to its instant
 OUTAGE = 4.0  # seconds without a broker
@@ -44,13 +46,14 @@ QUIET = 120.0  # seconds until all is done that was due
 POINTS = sorted(name for name in NAMES if not name.startswith("migrate."))
 
 UNDONE = """
-SELECT count(*) FROM campaigns
+SELECT split_part(name, ' ', 1) AS kind, count(*) FROM campaigns
 WHERE created_by = 'tests' AND CASE split_part(name, ' ', 1)
     WHEN 'starting' THEN status <> 'ACTIVE'
     WHEN 'ending' THEN status <> 'COMPLETED'
     WHEN 'living' THEN status <> 'COMPLETED'
     WHEN 'distributing' THEN distributed_at IS NULL
-    ELSE settled_at IS NULL END"""
+    ELSE settled_at IS NULL END
+GROUP BY 1"""
 WAITING = """
 SELECT (SELECT count(*) FROM outbox) AS messages,
        (SELECT count(*) FROM mails WHERE sent_at IS NULL) AS mails"""
@@ -125,53 +128,64 @@ class Storm:
     servers: Servers
     daemons: list[Daemon]
     plan: Plan
+    customer: Customer
     size: Size
     tell: Callable[[str], None]
     chance: random.Random = field(default_factory=lambda: random.Random(11))
+    before: int = 0  # kills before it blew
     kills: int = 0
     by_signal: int = 0
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)  # a burst must not lose its server
     began: float = field(default_factory=time.monotonic)
 
     async def blow(self) -> None:
-        """Kill until the rounds are over and every burst is written; then leave no daemon running."""
+        """Kill until the rounds are over and every burst is written; then let all daemons live."""
         over = asyncio.Event()
-        async with asyncio.TaskGroup() as lives:
-            for daemon in self.daemons:
-                lives.create_task(self._live(daemon, over))
-            try:
+        async with self.customer.shopping():
+            async with asyncio.TaskGroup() as lives:
+                for daemon in self.daemons:
+                    lives.create_task(self._live(daemon, over))
                 async with asyncio.TaskGroup() as deeds:
-                    deeds.create_task(self._feed())
+                    deeds.create_task(self.feed())
                     for share in self.size.crashes:
                         deeds.create_task(self._at(share, self._crash))
                     for share in self.size.cuts:
                         deeds.create_task(self._at(share, self._cut))
-                await self._reached(1)
-            finally:
+                    deeds.create_task(self._reached(1))
                 over.set()
+            self.revive()
+
+    def revive(self) -> None:
+        """Start the dead daemons, unarmed."""
+        for daemon in self.daemons:
+            if daemon.process is None or daemon.process.poll() is not None:
+                daemon.start()
 
     async def calm(self) -> None:
-        """Start all daemons unarmed and wait until nothing is due, to be told or to be mailed."""
-        for daemon in self.daemons:
-            daemon.start()
-        await until(self._nothing_left, QUIET)
+        """Wait until nothing is due, to be told or to be mailed."""
+        ends = time.monotonic() + QUIET
+        while left := await self._left():
+            assert time.monotonic() < ends, f"not done within {QUIET} s: {left}"
+            await asyncio.sleep(0.2)
 
-    async def history(self, funded: dict[Any, int]) -> History:
+    async def history(self) -> History:
+        """All that is left."""
         async with connected(self.servers.postgres.url) as tx:
             history = await read(tx, self.servers.bootstrap, self.servers.topic, self.servers.box.messages)
-        history.funded = funded | {tenant: FUNDED_MICROS for tenant, _ in self.plan.ground.tenants}
-        history.kills = self.kills
+        history.funded = {tenant: FUNDED_MICROS for tenant, _ in self.plan.ground.tenants} | self.customer.funded()
+        history.kills = self.before + self.kills
         return history
 
     def model(self) -> Model:
-        return self.plan.model()
+        """What must be left."""
+        return self.plan.model() | self.customer.model()
 
     def deaths(self) -> Counter[str]:
         """How often daemons died, by failpoint and by signal."""
         told = Counter(
             line["name"] for daemon in self.daemons for line in daemon.logged() if line["event"] == "failpoint"
         )
-        return told + Counter({"(signal)": self.by_signal})
+        return told + Counter({"(signal)": self.by_signal, "(before)": self.before})
 
     async def _live(self, daemon: Daemon, over: asyncio.Event) -> None:
         """Life after life of one daemon, each ended by a failpoint or, where it meets none, from outside."""
@@ -190,7 +204,8 @@ class Storm:
     def _sample(self) -> list[str]:
         return self.chance.sample(POINTS, TRAPS)
 
-    async def _feed(self) -> None:
+    async def feed(self) -> None:
+        """Write the bursts, each when its share of the kills is reached."""
         size = self.size
         for number in range(size.bursts):
             await self._reached(number / size.bursts)
@@ -220,10 +235,13 @@ class Storm:
         self.servers.gate.open()
         self.tell("       the broker was away and is back")
 
-    async def _nothing_left(self) -> bool:
+    async def _left(self) -> dict[str, int]:
+        """What is still to be done, by what it is."""
         async with connected(self.servers.postgres.url) as tx:
             waiting = await tx.fetchrow(WAITING)
-            return await tx.fetchval(UNDONE) == 0 and not any(waiting or ())
+            due = await tx.fetch(UNDONE)
+        left = {**dict(waiting or ()), **{row["kind"]: row["count"] for row in due}}
+        return {what: count for what, count in left.items() if count}
 
 
 @asynccontextmanager
@@ -238,7 +256,12 @@ async def storm(folder: Path, size: Size, tell: Callable[[str], None]) -> AsyncI
         async with connected(ours.postgres.url) as tx, tx.transaction():
             now = await tx.fetchval("SELECT clock_timestamp()")
             there = await ground(tx, max(20, size.campaigns // 50), 20, FUNDED_MICROS, now)
-        yield Storm(ours, daemons, Plan(there, FUNDED_MICROS), size, tell, kills=killed)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
+        customer = Customer(session, daemons)
+        daemons[0].start()
+        await customer.open()
+        await daemons[0].kill()
+        yield Storm(ours, daemons, Plan(there), customer, size, tell, before=killed + 1)
 
 
 async def migrated(daemon: Daemon) -> int:
@@ -265,5 +288,5 @@ def summary(storm: Storm, history: History) -> str:
         f"{storm.kills} kills, {len(storm.plan.campaigns):,} campaigns due, {len(history.log):,} transitions,"
         f" {len(events):,} messages ({len(history.records) - len(events):,} repeats), {len(letters):,} mails"
         f" ({len(history.letters) - len(letters)} repeats) in {seconds:.0f} s:"
-        f" {len(storm.plan.campaigns) / seconds:,.0f} due/s\n  deaths: {deaths}"
+        f" {len(storm.plan.campaigns) / seconds:,.0f} due/s\n  {storm.customer.summary()}\n  deaths: {deaths}"
     )

@@ -11,7 +11,7 @@ from tests.torture.history import violations
 from tests.torture.storm import Size, Storm, storm, summary
 from tests.whole.daemons import signaged
 
-SMALL = Size(rounds=10, campaigns=3_000, bursts=2, cuts=(0.3,))
+SMALL = Size(rounds=10, campaigns=2_000, bursts=2, cuts=(0.3,))
 WHOLE = Size(
     rounds=int(os.environ.get("SIGNAGED_TEST_ROUNDS", "200")),
     campaigns=int(os.environ.get("SIGNAGED_TEST_CAMPAIGNS", "100000")),
@@ -37,7 +37,7 @@ async def weathered(storm: Storm) -> None:
     """Blow, wait for calm, and hold what is left against what must be."""
     await storm.blow()
     await storm.calm()
-    history = await storm.history({})
+    history = await storm.history()
     storm.tell(summary(storm, history))
     assert violations(history, storm.model()) == []
     for daemon in storm.daemons:

@@ -130,6 +130,7 @@ class Api:
     def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str], token: str) -> None:
         self.session, self.urls, self.token = session, urls, token
         self.turn = itertools.count()
+        self.tries = 60  # five a second
 
     async def __call__(
         self,
@@ -144,7 +145,7 @@ class Api:
         headers = {"Authorization": f"Bearer {self.token}"}
         if method == "POST" and not path.endswith(("/tokens", "/token", "/activation")):
             headers["Idempotency-Key"] = secrets.token_hex(16)
-        for _ in range(60):
+        for _ in range(self.tries):
             url = self.urls[next(self.turn) % len(self.urls)]
             with suppress(aiohttp.ClientError, TimeoutError, OSError):
                 async with self.session.request(method, url + path, json=body, data=data, headers=headers) as reply:

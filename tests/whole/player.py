@@ -86,6 +86,7 @@ class Player:
         self.session, self.urls, self.device_id = session, urls, device_id
         self.phase = zlib.crc32(device_id.encode())  # as unlike others' as it is the same in every run
         self.token = ""
+        self.tries = 60  # five a second
         self.offset = 0.0  # the server's clock minus ours, in seconds, and how much more it may be
         self.doubt = 0.0
         self.held: Body | None = None
@@ -108,7 +109,7 @@ class Player:
         headers = {"If-None-Match": f'"{known.digest}"'} if known else {}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        for attempt in range(60):
+        for attempt in range(self.tries):
             url = self.urls[(self.phase + attempt) % len(self.urls)]
             with suppress(aiohttp.ClientError, TimeoutError, OSError):
                 async with self.session.request(method, url + path, json=body, headers=headers) as reply:
