@@ -9,6 +9,7 @@ import asyncpg
 import prometheus_client
 import pytest
 
+from daemon.announce import announce
 from daemon.campaigns import halting, lifecycle
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
@@ -141,7 +142,7 @@ async def test_nobody_left_at_the_start_pauses_until_somebody_is_there(connectio
     audience = (once("audience", lifecycle.revive),)
     assert sorted(await ticking.at(START)) == ["paused", "paused", "started", "started"]
     assert await column(connection, lonely, "(status, status_reason)") == ("PAUSED", "NO_ELIGIBLE_DEVICES")
-    await halting.pause(connection, stopped, None, START, OPERATOR)
+    await announce(connection, await halting.pause(connection, stopped, None, START, OPERATOR), START)
     assert await ticking.at(START + HOUR, audience) == []
     await connection.execute("UPDATE devices SET disabled = false")
     await connection.execute("UPDATE campaigns SET total_recipients = 1")
@@ -151,7 +152,7 @@ async def test_nobody_left_at_the_start_pauses_until_somebody_is_there(connectio
     assert await column(connection, stopped, "(status, status_reason, pause_causes)") == (
         "PAUSED", "OPERATOR", ["OPERATOR"],
     )  # fmt: skip
-    await halting.resume(connection, stopped, START + HOUR, OPERATOR)
+    await announce(connection, await halting.resume(connection, stopped, START + HOUR, OPERATOR), START + HOUR)
     async with connection.transaction():
         assert (await verify(connection)).violations == []
     mails = await connection.fetch("SELECT kind FROM mails WHERE campaign_id = $1 ORDER BY id", lonely)

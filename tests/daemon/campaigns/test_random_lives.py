@@ -3,13 +3,14 @@
 import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
+from daemon.announce import announce
 from daemon.campaigns import booking, editing, halting, lifecycle, suspending
 from daemon.campaigns.draft import topup, zulu
 from daemon.campaigns.errors import Refused
+from daemon.campaigns.events import Transition
 from daemon.campaigns.ledger import Charge, charge
 from daemon.campaigns.queries.suspending import Word
 from daemon.verify import verify
@@ -20,6 +21,8 @@ from tests.daemon.campaigns.world import HOUR, LIMITS, NOW, OPERATOR, advertiser
 from tests.daemon.test_tick import Ticking
 
 STEPS = 60
+
+Deed = Callable[[], Awaitable[list[Transition]]]
 
 
 class Life:
@@ -33,19 +36,19 @@ class Life:
         self.done: dict[str, int] = {}
 
     async def step(self) -> None:
-        deeds: list[Callable[[], Awaitable[Any]]] = [self.book, self.act, self.act, self.play, self.suspend]
+        deeds: list[Deed] = [self.book, self.act, self.act, self.play, self.suspend]
         deed = self.dice.choice([*deeds, None])
         if deed is None:
             await self.pass_time()
             return
         try:
             async with self.tx.transaction():
-                await deed()
+                await announce(self.tx, await deed(), self.now)
         except Refused:
             return
         self.done[deed.__name__] = self.done.get(deed.__name__, 0) + 1
 
-    async def book(self) -> None:
+    async def book(self) -> list[Transition]:
         start = self.now + self.dice.randint(-2, 40) * HOUR
         end = start + self.dice.randint(1, 30) * HOUR
         given = await world.body(
@@ -57,14 +60,15 @@ class Life:
             budget=self.dice.choice(["100.00", "250.00", "600.00"]),
         )
         user = advertiser(self.tenant_id)
-        campaign_id, _ = await booking.create(self.tx, self.tenant_id, given, self.now, user, LIMITS)
+        campaign_id, transitions = await booking.create(self.tx, self.tenant_id, given, self.now, user, LIMITS)
         self.campaigns.append(campaign_id)
         if self.dice.random() < 0.8:
-            await booking.submit(self.tx, campaign_id, self.now, user, LIMITS)
+            transitions += await booking.submit(self.tx, campaign_id, self.now, user, LIMITS)
+        return transitions
 
-    async def act(self) -> None:
+    async def act(self) -> list[Transition]:
         if not self.campaigns:
-            return
+            return []
         campaign_id, now = self.dice.choice(self.campaigns[-6:]), self.now
         who = self.dice.choice([OPERATOR, advertiser(self.tenant_id)])
         action, arguments = self.dice.choice(
@@ -83,15 +87,16 @@ class Life:
             ]
         )
         room = next(room for room in (booking, editing, halting) if hasattr(room, action))
-        await getattr(room, action)(self.tx, campaign_id, *arguments)
+        transitions: list[Transition] = await getattr(room, action)(self.tx, campaign_id, *arguments)
         self.done[action] = self.done.get(action, 0) + 1
+        return transitions
 
-    async def suspend(self) -> None:
+    async def suspend(self) -> list[Transition]:
         """The tenant is suspended, or let go on."""
         word = Word("token:operator", "an-operator-asked")
-        await suspending.turn(self.tx, self.tenant_id, self.dice.random() < 0.4, self.now, word)
+        return await suspending.turn(self.tx, self.tenant_id, self.dice.random() < 0.4, self.now, word)
 
-    async def play(self) -> None:
+    async def play(self) -> list[Transition]:
         """A play of a campaign that runs, charged as much as it can pay of a random price."""
         row = await self.tx.fetchrow(
             """SELECT * FROM campaigns WHERE status = 'ACTIVE' AND end_at > $1 AND start_at <= $1
@@ -99,7 +104,7 @@ class Life:
             self.now,
         )
         if row is None:
-            return
+            return []
         price = self.dice.randint(1, 90_000_000)
         charged = min(price, row["held_micros"])
         await charge(self.tx, [Charge(row["id"], charged, 1)], self.now)
@@ -114,7 +119,7 @@ class Life:
             price,
             charged,
         )
-        await lifecycle.exhaust(self.tx, [row["id"]], self.now)
+        return await lifecycle.exhaust(self.tx, [row["id"]], self.now)
 
     async def pass_time(self) -> None:
         self.now += timedelta(minutes=self.dice.choice([1, 5, 59, 600, 1500]))
