@@ -13,12 +13,15 @@ INCLUDED = """(
     cardinality(t.stores) + cardinality(t.devices) + cardinality(t.include_tags) = 0
     OR s.id = ANY(t.stores) OR d.id = ANY(t.devices) OR d.tags && t.include_tags OR s.tags && t.include_tags
 )"""
+EXCLUDED = """(
+    s.id = ANY(t.exclude_stores) OR d.id = ANY(t.exclude_devices)
+    OR d.tags && t.exclude_tags OR s.tags && t.exclude_tags
+)"""
 # The rule of SPEC 3 over devices d, their stores s and targets t; `targets.eligible` is its twin.
 ELIGIBLE = f"""(
     NOT d.disabled
     AND {INCLUDED}
-    AND NOT (s.id = ANY(t.exclude_stores) OR d.id = ANY(t.exclude_devices)
-             OR d.tags && t.exclude_tags OR s.tags && t.exclude_tags)
+    AND NOT {EXCLUDED}
     AND NOT s.blocked_keys && t.block_keys
     AND t.longest_ms::bigint * d.slots_per_hour <= 3600000
 )"""

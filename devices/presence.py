@@ -53,6 +53,15 @@ def silence(last_seen_at: datetime, watch: Watch) -> timedelta:
     return heard
 
 
+def online_since(watch: Watch) -> datetime:
+    """The earliest last sighting with which a device is not offline: the silence since is just what is allowed."""
+    since = watch.until - watch.patience
+    for began, ended in sorted(watch.outages, reverse=True):
+        if ended >= since and began < watch.until:
+            since -= min(ended, watch.until) - began
+    return since
+
+
 class Beat(NamedTuple):
     """One heartbeat: when it came and what it said; `skew_ms` is how far the device's clock is ahead."""
 

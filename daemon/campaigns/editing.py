@@ -48,7 +48,10 @@ async def edit(
                 after = await _redrafted(tx, before, draft)
     except asyncpg.UniqueViolationError:
         raise NameTaken(draft.name) from None
-    entry = asking.entry(TransitionType.UPDATED, caller, changes=drafts.changes(old, draft))
+    told = drafts.changes(old, draft)
+    if before.distributed_at is not None and after.distributed_at is None:
+        told.append({"field": "distributed_at", "old": drafts.zulu(before.distributed_at), "new": None})
+    entry = asking.entry(TransitionType.UPDATED, caller, changes=told)
     return [await changes.save(tx, before, after, entry, now)]
 
 

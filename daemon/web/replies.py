@@ -293,6 +293,42 @@ class DeliveryReply(Struct):
     digest: str | None
 
 
+class ExplainReason(Struct, omit_defaults=True):
+    """One reason; `reason`, `note` and `actor` are those of what lies behind it.
+
+    It began at `since` and ends by itself at `until`, where that is known. `devices` is how many of those asked about
+    it holds for; without it, for all.
+    """
+
+    code: str
+    detail: str
+    since: datetime | None = None
+    until: datetime | None = None
+    reason: str | None = None
+    note: str | None = None
+    actor: str | None = None
+    blocked: list[str] = []
+    devices: int | None = None
+
+
+class ExplainReply(Struct):
+    """Why a campaign does or does not run: the reasons in order, those of the campaign, the store, then the device.
+
+    `devices` are those asked about: one, those of the store, or those that the target includes. It is `running` when
+    it plays on one of them at least: nothing keeps it from there and the playlist has it around that time.
+    """
+
+    campaign_id: UUID
+    store_id: UUID | None
+    device_id: UUID | None
+    at: datetime
+    running: bool
+    devices: int
+    devices_running: int
+    next_play_at: datetime | None
+    reasons: list[ExplainReason]
+
+
 class Upcoming(Struct):
     """What will happen; `due_local` is wall time in the campaign's zone."""
 

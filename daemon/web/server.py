@@ -19,6 +19,7 @@ from daemon.clock import ClockUnset
 from daemon.failpoints import failpoint
 from daemon.media import sweep
 from daemon.web import auth, campaigns, creatives, idempotency, network, openapi, schedule, strict, tenants, wallet
+from daemon.web import explain as explaining
 from daemon.web.bodies import Empty
 from daemon.web.operations import Call, Operation, Platform, Reply
 from daemon.web.problems import Problem, internal, not_found, problem_of, unavailable
@@ -34,6 +35,7 @@ OPERATIONS: Final = (
     *network.OPERATIONS,
     *creatives.OPERATIONS,
     *campaigns.OPERATIONS,
+    *explaining.OPERATIONS,
     *schedule.OPERATIONS,
     *wallet.OPERATIONS,
 )

@@ -15,12 +15,12 @@ _OFFERED_AT = """greatest(c.distributed_at, d.created_at,
 _TIMED_OUT = f"""(v.digest IS NULL AND CASE
     WHEN p.last_seen_at > {_OFFERED_AT} + $3::interval THEN $2::timestamptz - p.last_seen_at >= $3
     ELSE $2 - {_OFFERED_AT} >= $3 END)"""
-_STATUS = f"""CASE
+STATUS = f"""CASE
     WHEN c.distributed_at IS NULL THEN 'PENDING'
     WHEN v.status IN ('READY', 'FAILED') THEN v.status
     WHEN {_TIMED_OUT} THEN 'TIMED_OUT'
     ELSE 'OFFERED' END"""
-_REASON = f"""CASE
+REASON = f"""CASE
     WHEN c.distributed_at IS NULL THEN 'NOT_DISTRIBUTED'
     WHEN {_TIMED_OUT} THEN 'NO_ACK'
     ELSE coalesce(v.reason, 'AWAITING_ACK') END"""
@@ -30,15 +30,15 @@ _SEATS = """campaigns c JOIN targets t ON t.campaign_id = c.id
     LEFT JOIN presence p ON p.device_id = d.id"""
 
 _PAGE = f"""
-SELECT d.id, d.store_id, CASE WHEN {ELIGIBLE} THEN {_STATUS} ELSE 'REMOVED' END,
-       CASE WHEN {ELIGIBLE} THEN {_REASON} ELSE 'NOT_TARGETED' END,
+SELECT d.id, d.store_id, CASE WHEN {ELIGIBLE} THEN {STATUS} ELSE 'REMOVED' END,
+       CASE WHEN {ELIGIBLE} THEN {REASON} ELSE 'NOT_TARGETED' END,
        CASE WHEN c.distributed_at IS NOT NULL THEN coalesce(v.offered_at, {_OFFERED_AT}) END, v.ready_at, v.digest
 FROM {_SEATS}
 WHERE c.id = $1 AND ({ELIGIBLE} OR v.device_id IS NOT NULL) AND ($4::uuid IS NULL OR d.id > $4)
 ORDER BY d.id LIMIT $5
 """  # noqa: S608 - constants of ours
 _COUNTS = f"""
-SELECT c.id, {_STATUS} AS status, count(*) FROM {_SEATS}
+SELECT c.id, {STATUS} AS status, count(*) FROM {_SEATS}
 WHERE c.id = ANY ($1::uuid[]) AND {ELIGIBLE} GROUP BY 1, 2
 """  # noqa: S608 - as above
 _OPEN = f"""

@@ -12,7 +12,6 @@ from tests.daemon.web.promises import promised
 SOME_ID = "01a201ab-71bb-738f-bf8a-5ac51e530d1a"
 NOT_BUILT = [
     ("POST", f"/v1/campaigns/{SOME_ID}/stop"),
-    ("GET", f"/v1/campaigns/{SOME_ID}/explain"),
     ("GET", f"/v1/campaigns/{SOME_ID}/stats"),
     ("POST", f"/v1/campaigns/{SOME_ID}/preview"),
     ("POST", f"/v1/campaigns/{SOME_ID}/test"),
