@@ -203,14 +203,14 @@ async def daemon(url: str) -> AsyncIterator[tuple[int, int]]:
         while line := await child.stderr.readline():
             told = orjson.loads(line)
             if told["event"] == "listening" and told["listener"] == "http":
-                reader = asyncio.create_task(_drained(child.stderr))
+                reader = asyncio.create_task(drained_of(child.stderr))
                 yield int(told["address"].rpartition(":")[2]), child.pid
                 reader.cancel()
                 return
         raise SystemExit("the daemon ended before it listened")
 
 
-async def _drained(stream: asyncio.StreamReader) -> None:
+async def drained_of(stream: asyncio.StreamReader) -> None:
     while await stream.readline():
         pass
 
