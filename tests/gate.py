@@ -115,7 +115,11 @@ async def gate_to(host: str, port: int) -> AsyncIterator[Gate]:
             writer.transport.abort()
             return
         await gate._passing.wait()
-        there = await asyncio.open_connection(host, port)
+        try:
+            there = await asyncio.open_connection(host, port)
+        except OSError:  # no server
+            writer.transport.abort()
+            return
         pair = Pair(writer, there[1])
         gate._pairs.add(pair)
         await asyncio.gather(passed(pair, reader, there[1]), passed(pair, there[0], writer))
