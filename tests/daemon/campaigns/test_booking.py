@@ -23,6 +23,7 @@ from daemon.campaigns.errors import (
 from daemon.campaigns.ledger import Charge, charge
 from daemon.campaigns.money import micros
 from daemon.campaigns.queries import changes
+from daemon.campaigns.queries.claiming import FIRST
 from daemon.database import set_codecs
 from daemon.tenants import tenant_row
 from playlists.ids import CampaignId, TenantId
@@ -247,7 +248,7 @@ async def test_a_cancel_before_distribution_settles_at_once_and_later_waits(conn
     assert [tuple(row) for row in await connection.fetch("SELECT ref, urgent FROM marks")] == [(late, True)]
     assert await wallet(connection, tenant_id) == (micros("9900.00"), micros("100.00"), 0)
     settled_at = NOW + LIMITS.settle_after
-    assert await lifecycle.SETTLE.claim(connection, settled_at, 10) == [late]
+    assert (await lifecycle.SETTLE.claim(connection, settled_at, 10, FIRST)).ids == [late]
     [settled] = await lifecycle.settle(connection, [late], settled_at)
     assert (settled.type, settled.to_status, settled.due_at) == ("settled", "CANCELLED", settled_at)
     assert await wallet(connection, tenant_id) == (micros("10000.00"), 0, 0)

@@ -148,7 +148,7 @@ async def test_a_poll_waits_for_a_change_and_is_woken_by_it(scene: Scene, connec
     assert 0.9 < time.monotonic() - began < 5
     assert (await scene.poll(0, None, "?wait=30"))[0] == 200  # it has nothing: there is nothing to wait for
     polls = [asyncio.create_task(scene.poll(number, old, "?wait=3000")) for number in (0, 1)]
-    while len(scene.served.screens.feed._waiting) < 2:
+    while len(scene.served.screens.feed._waiting) < 2:  # noqa: ASYNC110 - nobody tells that it waits
         await asyncio.sleep(0.01)
     new = await published(connection, scene.devices[:1], [scene.other], now, -HOUR)
     await scene.served.follow()
