@@ -6,7 +6,6 @@ to the broker cut. What is left is read as a history.
 
 import asyncio
 import json
-import os
 import random
 import secrets
 import signal
@@ -32,7 +31,7 @@ from tests.torture.customer import Customer
 from tests.torture.history import History, Model
 from tests.torture.plan import Plan, ground
 from tests.torture.reading import read
-from tests.whole.daemons import Daemon, free_port
+from tests.whole.daemons import Daemon, environment, free_port
 from tests.whole.postgres import Postgres
 
 DAEMONS = 3
@@ -265,17 +264,15 @@ async def storm(folder: Path, size: Size, tell: Callable[[str], None]) -> AsyncI
 
 
 async def migrated(daemon: Daemon) -> int:
-    """Migrate the way it may go worst, killed before a commit, then after each; how often."""
-    for number in range(1, 100):
-        trap = "migrate.before_commit=kill@1" if number == 1 else "migrate.after_commit=kill@1"
+    """Migrate the way it may go worst: killed before the first commit, then after it; how often."""
+    traps = ("migrate.before_commit=kill@1", "migrate.after_commit=kill@1", "")
+    for trap in traps:
         process = await asyncio.create_subprocess_exec(
-            *daemon.program, "migrate", "--config", str(daemon.config), env={**os.environ, VARIABLE: trap},
-            stdout=asyncio.subprocess.DEVNULL,
+            *daemon.program, "migrate", "--config", str(daemon.config), env=environment() | {VARIABLE: trap},
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        if await process.wait() == 0:
-            return number - 1
-        assert process.returncode == -signal.SIGKILL
-    raise AssertionError("it never came to an end")
+        assert await process.wait() == (-signal.SIGKILL if trap else 0)
+    return len(traps) - 1
 
 
 def summary(storm: Storm, history: History) -> str:
