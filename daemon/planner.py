@@ -22,9 +22,11 @@ from devices.queries.seats import Shop
 from devices.sieve import Sieve, indexes
 from devices.targets import Seat
 from playlists.ids import CampaignId, CreativeId, DeviceId, Digest, StoreId
+from playlists.localtime import tzdata_version
 from playlists.placement import Media, Placement, Screen
 from playlists.queries import Tx, house_fallback, screens
 from playlists.queries.placements import placements, stored
+from playlists.queries.rules import by_our_rules
 
 log = structlog.get_logger("daemon.planner")
 
@@ -64,9 +66,9 @@ class Work(NamedTuple):
 async def step(tx: Tx, now: datetime, compiler: Compiler, metrics: Metrics) -> Step | None:
     """Turn all marks into stale screens and give the most urgent portion of those their playlists (SPEC 6).
 
-    None while another instance plans. Raises ChildLost.
+    None while another instance plans, or one with newer zone rules is there to. Raises ChildLost.
     """
-    if not await screens.lock_planner(tx):
+    if not await screens.lock_planner(tx) or not await by_our_rules(tx, tzdata_version(), now):
         return None
     failpoint("planner.locked")
     marks = await screens.take_marks(tx)
@@ -273,8 +275,10 @@ async def _follow(
 async def _forget(database: Database, connection: Connection, now: datetime) -> datetime:
     """Delete what nobody can ask for any more, while there is nothing else to do; when to come again."""
     async with database.transaction(on=connection) as tx:
-        if await screens.lock_planner(tx) and await screens.forget(tx, now - KEPT, FORGET_A_PORTION):
-            return now
+        if await screens.lock_planner(tx):
+            await by_our_rules(tx, tzdata_version(), now)  # that others know we are here
+            if await screens.forget(tx, now - KEPT, FORGET_A_PORTION):
+                return now
     return now + FORGET_EVERY
 
 

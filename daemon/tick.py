@@ -15,12 +15,14 @@ from daemon.campaigns.lifecycle import Change
 from daemon.campaigns.queries import claiming
 from daemon.campaigns.queries.claiming import Claimed, Place
 from daemon.campaigns.queries.distribution import claim_to_distribute
+from daemon.campaigns.zones import resolution
 from daemon.database import DatabaseUnavailable
 from daemon.distribute import distribute
 from daemon.draining import drain
 from daemon.failpoints import failpoint
 from daemon.ground import Begin, Ground, Rules
 from playlists.ids import CampaignId
+from playlists.localtime import resolve, tzdata_version
 from playlists.queries import Tx
 
 __all__ = ["LIFE", "Begin", "Ground", "Rules", "Step", "once", "tick"]
@@ -78,6 +80,10 @@ def _distribution(lead: timedelta) -> Change:
     return Change(TransitionType.CONTENT_DISTRIBUTED, claim, over, held=claim)
 
 
+async def _resolve(ground: Ground) -> None:
+    await drain((resolution(tzdata_version(), resolve, ground.rules.lead),), ground)
+
+
 def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition]]], *, final: bool = False) -> Step:
     """A step that is one transaction of `work(tx, now)`, its transitions announced.
 
@@ -105,5 +111,6 @@ LIFE = (
     Step("settle", partial(drain, (lifecycle.SETTLE,))),
     Step("distribute", _distribute),
     Step("expire", partial(drain, (lifecycle.EXPIRE,))),
+    Step("zones", _resolve),
     Step("quarantine", _count_quarantined),
 )

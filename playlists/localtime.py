@@ -1,13 +1,17 @@
 """Local wall time and zone to instant: the only resolver, on the rules of the tzdata package."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from importlib.resources import files
 from typing import Literal
 from zoneinfo import ZoneInfo
+
+_RELEASE = re.compile(r"(?P<year>\d{4})(?:(?P<letters>z*[a-z])|\.(?P<number>\d{1,4}))")
 
 
 class UnknownZone(ValueError):
@@ -37,6 +41,28 @@ class Resolved:
 def tzdata_version() -> str:
     """The IANA release that every answer of this module rests on, such as `2026f`."""
     return str(import_module("tzdata").IANA_VERSION)
+
+
+def release(version: str) -> tuple[int, int]:
+    """What orders tzdata versions: the year and the number in it, of names like `2026f`, `2026za` and `2026.6`.
+
+    Any other name is the oldest.
+    """
+    match = _RELEASE.fullmatch(version)
+    if match is None:
+        return 0, 0
+    # after z comes za: each z before the last letter is a whole alphabet
+    letters = match["letters"]
+    number = int(match["number"]) if letters is None else 26 * (len(letters) - 1) + ord(letters[-1]) - ord("a") + 1
+    return int(match["year"]), number
+
+
+@cache
+def rules_digest(name: str) -> str:
+    """The SHA-256 of a zone's rules, by which what was made from them is known; empty for an unknown zone."""
+    if not is_zone(name):
+        return ""
+    return sha256(files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()).hexdigest()
 
 
 @cache

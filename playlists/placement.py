@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from playlists.daypart import Daypart, Window, intersect, windows
 from playlists.ids import CampaignId, CreativeId, Digest, Sha256
+from playlists.localtime import rules_digest
 from playlists.slots import EPOCH, fitting, slot_seconds
 
 _HOUR = timedelta(hours=1)
@@ -64,6 +65,7 @@ def input_digest(placements: Iterable[Placement], screen: Screen) -> Digest:
     whole = {
         "placements": [_placement_form(p) for p in sorted(placements, key=lambda p: p.campaign_id.int)],
         "timezone": screen.timezone,
+        "zone_rules": rules_digest(screen.timezone),
         "slots_per_hour": screen.slots_per_hour,
         "opening_hours": _parts_form(screen.opening_hours),
         "fallback": [_media_form(media) for media in screen.fallback],

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     START_DEADLINE = "START_DEADLINE"  # missed, past its start_deadline
     NOT_APPROVED = "NOT_APPROVED"  # expired
     TRANSITION_FAILED = "TRANSITION_FAILED"  # failed, after its retries
+    TZDATA = "TZDATA"  # updated: newer zone rules moved it
     DEVICES_FAILED = "DEVICES_FAILED"  # failed, its whole audience did
     NOT_READY = "NOT_READY"  # at risk, too few screens hold it shortly before its start
     DEVICES_OFFLINE = "DEVICES_OFFLINE"  # at risk, no screen was heard of in the hour since its start

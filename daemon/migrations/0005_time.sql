@@ -31,6 +31,8 @@ CREATE TABLE zone_rules (
     seen_at   timestamptz -- when an instance with that version was last at work
 );
 INSERT INTO zone_rules DEFAULT VALUES;
+-- what is on the screens was made by rules that nobody noted
+INSERT INTO marks (kind, marked_at) SELECT 'network', now() WHERE EXISTS (SELECT FROM screens);
 
 -- what a newer tzdata may move
 CREATE INDEX campaigns_by_wall_time ON campaigns (tzdata_version, id)

@@ -1,0 +1,98 @@
+"""Newer zone rules: what was given as wall time and has not happened is resolved anew (SPEC 2)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from daemon.campaigns.campaign import Reason, TransitionType
+from daemon.campaigns.draft import zulu
+from daemon.campaigns.events import Transition
+from daemon.campaigns.lifecycle import ACTOR, Change
+from daemon.campaigns.queries import zones
+from daemon.campaigns.queries.claiming import Claimed, Place
+from daemon.campaigns.queries.zones import Move
+from playlists.ids import CampaignId
+from playlists.localtime import Resolved, release
+from playlists.queries import Row, Tx, mark_campaigns
+
+Resolver = Callable[[datetime, str], Resolved]
+_UNSTARTED = frozenset({"DRAFT", "PENDING_APPROVAL", "SCHEDULED"})
+
+
+def resolution(version: str, resolve: Resolver, lead: timedelta) -> Change:
+    """Resolve anew whatever older tzdata versions than `version` resolved; `lead` is that of the distribution.
+
+    An instance whose version is older than a campaign's leaves the campaign alone, so that none resolves back.
+    """
+
+    async def claim(tx: Tx, now: datetime, limit: int, after: Place) -> Claimed:
+        older = [one for one in await zones.versions(tx) if release(one) < release(version)]
+        return Claimed(await zones.claim_to_resolve(tx, now, limit, older) if older else [], after)
+
+    async def over(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
+        found = [(row["id"], moved(row, version, resolve, now)) for row in await zones.wall_times(tx, ids)]
+        await zones.keep(tx, [campaign_id for campaign_id, move in found if move is None], version)
+        rows = await zones.move(tx, [move for _, move in found if move is not None], version, now, lead)
+        gone = [row["id"] for row in rows if row["placed"] and row["distributed_at"] is None]
+        await mark_campaigns(tx, gone, now, urgent=True)
+        await mark_campaigns(tx, [row["id"] for row in rows if row["distributed_at"] is not None], now)
+        return [_fact(row, now) for row in rows]
+
+    return Change(TransitionType.UPDATED, claim, over, held=claim)
+
+
+def moved(row: Row | Mapping[str, Any], version: str, resolve: Resolver, now: datetime) -> Move | None:
+    """Where a campaign's edges lie by new rules, or why they stay; None when the rules leave them where they are.
+
+    Edges that are past stay. So do both, with a note, if one would be past or the window be empty by the new rules.
+    """
+    start, end = row["start_at"], row["end_at"]
+    try:
+        new_start = _anew(start, row["start_local"], row["timezone"], resolve, now, row["status"] in _UNSTARTED)
+        new_end = _anew(end, row["end_local"], row["timezone"], resolve, now, True)
+    except ValueError as error:
+        return Move(row["id"], start, end, f"kept, as it cannot be resolved: {error}", [_version(row, version)])
+    if (new_start, new_end) == (start, end):
+        return None
+    edges = (("start_at", start, new_start), ("end_at", end, new_end))
+    if fault := _fault(edges, row["start_deadline"], now):
+        return Move(row["id"], start, end, f"the old times are kept: {fault}", [_version(row, version)])
+    changes = [
+        {"field": name, "old": zulu(old), "new": zulu(new)} for name, old, new in edges if old and new and old != new
+    ]
+    return Move(row["id"], new_start, new_end, None, [*changes, _version(row, version)])
+
+
+def _anew(
+    at: datetime | None, local: datetime | None, zone: str, resolve: Resolver, now: datetime, open_: bool
+) -> datetime | None:
+    if at is None or local is None or at <= now or not open_:
+        return at
+    return resolve(local, zone).utc
+
+
+def _fault(
+    edges: Sequence[tuple[str, datetime | None, datetime | None]], deadline: datetime | None, now: datetime
+) -> str | None:
+    """What is wrong with new edges, in words; None: nothing."""
+    for name, old, new in edges:
+        if new is not None and new != old and new <= now:
+            return f"by the new rules {name} would be {zulu(new)}, which is past"
+    (_, _, start), (_, _, end) = edges
+    if start is not None and end is not None and end <= start:
+        return f"by the new rules it would end at {zulu(end)}, not after its start at {zulu(start)}"
+    if start is not None and deadline is not None and start > deadline:
+        return f"by the new rules it would start at {zulu(start)}, after its deadline"
+    return None
+
+
+def _version(row: Row | Mapping[str, Any], version: str) -> dict[str, object]:
+    return {"field": "tzdata_version", "old": row["tzdata_version"], "new": version}
+
+
+def _fact(row: Row, now: datetime) -> Transition:
+    return Transition(
+        row["id"], row["tenant_id"], row["sequence"], TransitionType.UPDATED.value, row["name"], row["channel"],
+        row["status"], row["status"], Reason.TZDATA.value, row["note"], row["changes"], {}, now, now,
+        row["start_at"], row["activated_at"], row["total_recipients"], ACTOR, row["correlation_id"],
+    )  # fmt: skip
