@@ -15,9 +15,10 @@ from daemon.campaigns.campaign import Reason, TransitionType
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import risk
 from daemon.campaigns.queries.risk import Due
+from daemon.ground import Ground
 from daemon.notices import queries as notices
 from daemon.notices.kinds import SYSTEM, Kind
-from daemon.tick import Ground, Step, once
+from daemon.tick import Step, once
 from devices.presence import silence
 from devices.queries.presence import watch
 from devices.queries.unready import Readiness, by_store, heard, sound

@@ -176,7 +176,7 @@ def _table(notice: Notice) -> Table | None:
 def _played(notice: Notice, summary: Summary) -> Iterator[tuple[str, str, str, str]]:
     lines = list(summary.stores)
     if summary.further is not None:
-        lines.append(summary.further._replace(name=f"{summary.further_stores} more stores"))
+        lines.append(summary.further._replace(name=_more(summary.further_stores)))
     for line in lines:
         spent = notice.money(line.spent_micros)
         yield one_line(line.name), one_line(line.city or ""), str(line.impressions), spent
@@ -186,4 +186,8 @@ def _lacking(moved: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for store in moved["stores"]:
         yield one_line(store["name"]), one_line(store["city"] or ""), str(store["devices"]), str(store["ready"])
     if (further := moved["stores_at_risk"] - len(moved["stores"])) > 0:
-        yield f"{further} more stores", "", "", ""
+        yield _more(further), "", "", ""
+
+
+def _more(stores: int) -> str:
+    return f"{stores} more {'store' if stores == 1 else 'stores'}"

@@ -244,10 +244,13 @@ async def test_claims_and_sorting_look_at_what_is_due_alone(connection: Tx, cloc
     while await sorting.sort(connection, now, 1000):
         pass
     await connection.execute("UPDATE mails SET sent_at = $1 WHERE id % 50 <> 0", now)
+    tenant = await connection.fetchval("SELECT tenant_id FROM mails LIMIT 1")
     await connection.execute("VACUUM ANALYZE mails")
     for statement, arguments in (
         (queries.CLAIM, (now, timedelta(seconds=15))),
-        (sorting.SORT, (now, now, 5000, 10, HOUR)),
+        (sorting.FRESH, (5000,)),
+        (sorting.ALONE, (now, [tenant])),
+        (sorting.SORTED, (now, [1, 2], [3, None])),
         (queries.SENT_WITH_IT, (1, now)),
         (facts.COUNTS, (1,)),
         (facts.TOLD_IN, (1, list(ORDER), 300)),
