@@ -188,8 +188,8 @@ class KafkaSettings(Section):
     topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "signage.campaigns"
     devices_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "signage.devices"
     idempotence: Literal["auto", "on", "off"] = "auto"
-    # one call may hold up the relay's heartbeat for as long
-    request_timeout: Annotated[Duration, AfterValidator(_at_most(30))] = timedelta(seconds=10)
+    # connecting takes at most twice as long, and the relay's heartbeat waits for it
+    request_timeout: Annotated[Duration, AfterValidator(_at_most(20))] = timedelta(seconds=10)
 
 
 class SmtpSettings(Section):

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from daemon.database import set_codecs
+from config.settings import DatabaseSettings
+from daemon.database import Database, set_codecs
 from daemon.dev.embedded import FAST_AND_LOSSY, embedded_kafka, embedded_postgres
 from daemon.dev.mailbox import Mailbox, mailbox
 from daemon.migrate import migrate
@@ -69,6 +70,14 @@ async def connection(database_url: str) -> AsyncIterator[Tx]:
 async def owner_connection(database_url: str) -> AsyncIterator[Tx]:
     """A connection to this test's database as its owner, who may do what the application may not."""
     async with connected(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """This test's database as the daemon has it."""
+    async with Database.open(DatabaseSettings(url=database_url)) as opened:
+        opened.schema_ready = True
         yield opened
 
 

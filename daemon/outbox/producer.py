@@ -6,7 +6,7 @@ what had no answer counts as unknown, and the relay builds another.
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -86,6 +86,8 @@ class Link:
     deadline: float
     partitions: dict[str, int] = field(default_factory=dict)  # how many each topic had when last asked
     connections: dict[Any, Any] = field(default_factory=dict)  # those seen so far, by broker
+    turns: dict[Place, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    broken: dict[Place, str] = field(default_factory=dict)  # what this link serves no more, and why
     # brokers keep records by their timestamps, which are therefore this host's and not the database's; a broker that
     # refuses them because its clock is another gets none
     timed: bool = True
@@ -125,11 +127,10 @@ class Link:
     async def send(self, place: Place, rows: Sequence[Row]) -> Outcome:
         """Bring a place's rows to Kafka, each key's in their order; never raises for what Kafka or a message does.
 
-        A place's batches follow one another, each after the ack of the one before. So a failure leaves no gap: of each
-        key a beginning is written, all that follows is still to be sent.
+        A place's batches follow one another, each after the ack of the one before, those of several callers too. So a
+        failure leaves no gap: of each key a beginning is written, all that follows is still to be sent.
         """
         outcome = Outcome()
-        topic, partition = self.topics[place.topic], place.partition
         waiting = deque([list(rows)])
         barred: set[UUID] = set()  # a refused message's key waits for a person
         while waiting:
@@ -142,7 +143,7 @@ class Link:
                 waiting.appendleft(portion[size:])
                 portion = portion[:size]
             try:
-                await self._deliver(batch, topic, partition)
+                await self._deliver(batch, place)
             except REFUSALS as error:
                 if self.idempotent:  # the refused batch has left a gap in the broker's count of this producer's batches
                     outcome.trouble, outcome.spoiled = repr(error), True
@@ -172,19 +173,24 @@ class Link:
                 return batch, count
         return batch, len(rows)
 
-    async def _deliver(self, batch: Any, topic: str, partition: int) -> None:
-        try:
-            async with asyncio.timeout(self.deadline):
-                self._insist()
-                answer = await self.producer.send_batch(batch, topic, partition=partition)
-                failpoint("relay.sent")
-                await answer
-                failpoint("relay.acked")
-                self._insist()
-        except REFUSALS:
-            raise
-        except Exception as error:  # aiokafka raises much, and all of it leaves us not knowing
-            raise BrokersUnavailable(repr(error)) from error
+    async def _deliver(self, batch: Any, place: Place) -> None:
+        # aiokafka's own queue for a partition loses count of the time when several wait in it
+        async with self.turns[place]:
+            if place in self.broken:
+                raise BrokersUnavailable(self.broken[place])
+            try:
+                async with asyncio.timeout(self.deadline):
+                    self._insist()
+                    answer = await self.producer.send_batch(batch, self.topics[place.topic], partition=place.partition)
+                    failpoint("relay.sent")
+                    await answer
+                    failpoint("relay.acked")
+                    self._insist()
+            except REFUSALS:
+                raise
+            except Exception as error:  # aiokafka raises much, and all of it leaves us not knowing
+                self.broken[place] = repr(error)
+                raise BrokersUnavailable(repr(error)) from error
 
     def _insist(self) -> None:
         if not self.steady():
@@ -202,13 +208,14 @@ async def _partition_count(producer: Any, topic: str, seconds: float) -> int:
 
 @asynccontextmanager
 async def connected(settings: KafkaSettings, *, detour: bool = False) -> AsyncIterator[Link]:
-    """Yield a link with all topics there: up within one request time-out, gone within three seconds.
+    """Yield a link with all topics there: up within two request time-outs, gone within three seconds.
 
     `detour` leaves idempotence off whatever the setting. Raises BrokersUnavailable.
     """
     async with AsyncExitStack() as closing:
         try:
-            async with asyncio.timeout(settings.request_timeout.total_seconds()):
+            # it takes some ten answers, one after the other
+            async with asyncio.timeout(2 * settings.request_timeout.total_seconds()):
                 link = await _connect(settings, closing, detour=detour)
         except Exception as error:
             raise BrokersUnavailable(repr(error)) from error
@@ -226,7 +233,9 @@ async def _connect(settings: KafkaSettings, closing: AsyncExitStack, *, detour: 
         producer = await _started(settings, closing, idempotent=False)
     seconds = settings.request_timeout.total_seconds()
     topics = {Topic.CAMPAIGNS.value: settings.topic, Topic.DEVICES.value: settings.devices_topic}
-    await _create_topics(settings, set(topics.values()), brokers=len(producer.client.cluster.brokers()))
+    cluster = await producer.client.fetch_all_metadata()
+    if missing := set(topics.values()) - cluster.topics():
+        await _create_topics(settings, missing, brokers=len(cluster.brokers()))
     partitions = {name: await _partition_count(producer, topic, seconds) for name, topic in topics.items()}
     # twice: the broker's own time-out, and as long for the retries of an idempotent producer
     return Link(producer, wanted, detour, topics, 2 * seconds, partitions)
@@ -248,11 +257,11 @@ async def _started(settings: KafkaSettings, closing: AsyncExitStack, *, idempote
 
 
 async def _create_topics(settings: KafkaSettings, topics: Iterable[str], brokers: int) -> None:
-    """Create what is missing; whoever may not, or need not, finds out when it asks for the partitions."""
+    """Create topics; whoever may not, or need not, finds out when it asks for the partitions."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers.split(","), client_id="signaged")
     wanted = [NewTopic(topic, PARTITIONS, max(1, min(REPLICAS, brokers))) for topic in topics]
     try:
-        with suppress(errors.KafkaError, OSError):
+        with suppress(Exception):  # a cluster between two controllers makes aiokafka raise what it never meant to
             await admin.start()
             await admin.create_topics(wanted)
     finally:

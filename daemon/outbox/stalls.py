@@ -42,6 +42,8 @@ class Stalls:
     def put_aside(self, place: Place, reason: str, now: float) -> None:
         """Let a partition wait, each time longer."""
         before = self._known.get(place)
+        if before and not before.on_trial:
+            return  # another shard's share of the same failure
         pause = min(2 * before.pause, LONGEST_PAUSE) if before else FIRST_PAUSE
         self._known[place] = Stall(now + pause, pause)
         if not before:

@@ -1,115 +1,20 @@
 import asyncio
 import socket
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from time import monotonic
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer
-from prometheus_client import CollectorRegistry
 
-from config.settings import DatabaseSettings, KafkaSettings
 from daemon.announce import announce
-from daemon.campaigns.events import Transition
 from daemon.database import Database
 from daemon.dev.embedded import embedded_kafka
-from daemon.metrics import Metrics
 from daemon.outbox import queries, relay
 from daemon.outbox.message import Message, shard
-from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
-from tests import events
+from tests.daemon.outbox.relaying import change, consumed, firsts, pending, relaying, settings, until, write
 from tests.doubles import FakeClock
-
-
-def change(campaign: UUID, sequence: int, clock: FakeClock) -> Transition:
-    """What a relay could not tell from a real one: only type and states stay the same throughout."""
-    now = clock.now()
-    return Transition(
-        CampaignId(campaign), TenantId(campaign), sequence, "paused", "Sale", "signage", "PAUSED", "PAUSED", "USER",
-        None, [], {}, now, now, None, None, 1, "signaged", "corr",
-    )  # fmt: skip
-
-
-def settings(bootstrap: str, **others: Any) -> KafkaSettings:
-    topic = f"t-{uuid4()}"
-    return KafkaSettings(
-        bootstrap_servers=bootstrap,
-        topic=topic,
-        devices_topic=f"{topic}-devices",
-        **{"request_timeout": timedelta(seconds=2), **others},
-    )
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with Database.open(DatabaseSettings(url=database_url)) as opened:
-        opened.schema_ready = True
-        yield opened
-
-
-@asynccontextmanager
-async def relaying(
-    database: Database, clock: FakeClock, kafka: KafkaSettings, wake: asyncio.Event | None = None
-) -> AsyncIterator[Metrics]:
-    metrics = Metrics.create(CollectorRegistry())
-    running = asyncio.create_task(relay.run(database, clock, metrics, kafka, wake or asyncio.Event(), lambda: None))
-    try:
-        yield metrics
-        assert not running.done(), "a relay lives through everything"
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-
-
-async def consumed(kafka: KafkaSettings, count: int, topic: str | None = None) -> dict[str, list[int]]:
-    """Wait for `count` messages; give each key's sequences in the order in which they came."""
-    consumer = AIOKafkaConsumer(
-        topic or kafka.topic, bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest"
-    )
-    seen: dict[str, list[int]] = defaultdict(list)
-    await consumer.start()
-    try:
-        async with asyncio.timeout(20):
-            while sum(map(len, seen.values())) < count:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    for record in records:
-                        told = events.read(record.key, record.value, record.headers)
-                        seen[told["subject"]].append(told["sequence"])
-    finally:
-        await consumer.stop()
-    return seen
-
-
-async def until(holds: Callable[[], Any], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(0.05)
-
-
-def pending(connection: Tx) -> Callable[[], Any]:
-    async def none_left() -> bool:
-        return not await connection.fetchval("SELECT count(*) FROM outbox WHERE parked_at IS NULL")
-
-    return none_left
-
-
-async def write(database: Database, clock: FakeClock, keys: Sequence[UUID], sequences: range) -> None:
-    """One transaction a key and sequence, keys side by side: ids are given and committed in mixed order."""
-
-    async def one(key: UUID) -> None:
-        for sequence in sequences:
-            async with database.transaction() as tx:
-                await announce(tx, [change(key, sequence, clock)], clock.now())
-                await asyncio.sleep(0)
-
-    await asyncio.gather(*map(one, keys))
 
 
 async def test_many_writers_each_key_in_order_without_gap(
@@ -185,9 +90,7 @@ async def test_the_shards_of_a_killed_relay_are_taken_within_a_second(
         await until(pending(connection))
         assert monotonic() - began < 1.5
         seen = await consumed(kafka, 300)
-    assert {key: list(dict.fromkeys(sequences)) for key, sequences in seen.items()} == {
-        str(key): list(range(1, 11)) for key in keys
-    }
+    assert firsts(seen) == {str(key): list(range(1, 11)) for key in keys}
 
 
 async def test_a_commit_beside_an_idle_relay_wakes_the_busy_one(
@@ -227,9 +130,7 @@ async def test_brokers_absent_at_first_and_restarted_lose_nothing_unsent(
         async with embedded_kafka(port):  # its memory is new
             seen = await consumed(kafka, 60)
             await until(pending(connection))
-        assert {key: list(dict.fromkeys(sequences)) for key, sequences in seen.items()} == {
-            str(key): [4, 5, 6] for key in keys
-        }
+        assert firsts(seen) == {str(key): [4, 5, 6] for key in keys}
         attempts = await connection.fetchval("SELECT coalesce(sum(attempts), 0) FROM outbox")
         assert attempts == 0
 
@@ -240,7 +141,7 @@ async def test_a_broker_that_never_answers_does_not_delay_the_end(database: Data
         writer.close()
 
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
-    kafka = settings(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", request_timeout=timedelta(seconds=30))
+    kafka = settings(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", request_timeout=timedelta(seconds=20))
     await write(database, clock, [uuid4()], range(1, 3))
     async with relaying(database, clock, kafka):
         await asyncio.sleep(0.5)
