@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from devices.presence import Beat, Outage, Status, Watch, patience, silence, skewed, status
+from devices.presence import Beat, Outage, Status, Watch, online_since, patience, silence, skewed, status
 from devices.queries.presence import announce_changes, record_beats, record_service, record_sightings, watch
 from playlists.ids import DeviceId
 from playlists.queries import Tx
@@ -94,5 +94,6 @@ async def test_sql_and_python_agree_on_silence(connection: Tx) -> None:
     assert watched.until == NOW
     online = {device for device, last in seen.items() if silence(last, watched) <= PATIENCE}
     assert 20 < len(online) < 180
+    assert online == {device for device, last in seen.items() if last >= online_since(watched)}
     told = await announce_changes(connection, PATIENCE, 1000)
     assert {one.device_id for one in told if one.online} == online

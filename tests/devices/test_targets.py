@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from devices.audience import ELIGIBLE, audience_sizes, screen_kinds, set_target, unknown
 from devices.sieve import Sieve, indexes
-from devices.targets import Reason, Seat, Target, as_json, block_keys, check, eligible, reasons
+from devices.targets import Reason, Seat, Target, as_json, block_keys, check, covers, eligible, reasons
 from playlists.faults import Faulty
 from playlists.ids import CampaignId, DeviceId, StoreId
 from playlists.queries import Tx
@@ -136,6 +136,36 @@ async def _audiences(tx: Tx, seats: list[Seat], rules: list[Any]) -> list[tuple[
         kept = sorted(seat.device_id for seat, members in zip(seats, sifted, strict=True) if index in members)
         audiences.append((meant, listed, sizes[campaign_id], kept))
     return audiences
+
+
+STORES = [StoreId(UUID(int=number)) for number in range(3)]
+RULE = st.builds(
+    Target,
+    stores=st.frozensets(st.sampled_from(STORES), max_size=2),
+    include_tags=TAGS,
+    exclude_stores=st.frozensets(st.sampled_from(STORES), max_size=2),
+    exclude_tags=TAGS,
+)
+PLACE = st.builds(
+    lambda store, tags: Seat(DEVICE, store, tags, frozenset(), frozenset(), 12, False), st.sampled_from(STORES), TAGS
+)
+
+
+@given(before=RULE, after=RULE, seat=PLACE)
+def test_a_target_that_covers_another_loses_nobody(before: Target, after: Target, seat: Seat) -> None:
+    assert covers(before, before)
+    assert covers(Target(), before)
+    if covers(after, before):
+        assert eligible(seat, after) or not eligible(seat, before)
+
+
+def test_a_list_after_every_device_is_less() -> None:
+    some = Target(stores=frozenset(STORES[:1]))
+    assert covers(Target(stores=frozenset(STORES[:2]), include_tags=frozenset("a")), some)
+    assert not covers(some, Target())
+    assert not covers(Target(stores=frozenset(STORES[1:])), some)
+    assert not covers(Target(exclude_tags=frozenset("a")), Target())
+    assert covers(some, Target(stores=frozenset(STORES[:1]), exclude_devices=frozenset({DEVICE})))
 
 
 async def test_kinds_of_screens_and_unknown_ids(connection: Tx) -> None:
