@@ -44,6 +44,7 @@ class Metrics:
     outbox_oldest_seconds: Gauge = _metric("Age of the oldest message waiting for Kafka")
     outbox_published_total: Counter = _metric("Messages acknowledged by Kafka")
     outbox_parked: Gauge = _metric("Messages put aside because Kafka refuses them")
+    mails_unsent: Gauge = _metric("Mails owed and not sent, by state", "state")
     mails_total: Counter = _metric("Mails, by kind and result", "kind", "result")
     clock_offset_seconds: Gauge = _metric("This host's clock minus the database's")
     clock_held: Gauge = _metric("1 while completions are held because the database's clock jumped")

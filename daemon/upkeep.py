@@ -13,6 +13,8 @@ from daemon.database import Database, DatabaseUnavailable
 from daemon.jumps import Guard, boot
 from daemon.metrics import Metrics, precreate
 from daemon.migrate import MayNotMigrate, migrate, owns, pending
+from daemon.notices.queries import COUNT as MAILS
+from daemon.notices.queries import State as MailState
 from devices.delivery import Status as DeliveryStatus
 from devices.presence import Status as DeviceStatus
 from playlists.queries import Tx
@@ -87,17 +89,20 @@ async def keep_time(database: Database, clock: DatabaseClock, metrics: Metrics, 
                     metrics.clock_offset_seconds.set(clock.offset_seconds())
                     metrics.clock_held.set(clock.held)
                     await asyncio.sleep(REFRESH)
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
             metrics.note("database", up=False)
+            if error.outage:
+                await database.leave()  # the others would wait longer, each for a deadline of its own
         await asyncio.sleep(PAUSE)
 
 
 async def count(database: Database, metrics: Metrics) -> None:
-    """Keep the gauges of campaigns, deliveries and devices by status; runs until cancelled."""
+    """Keep the gauges of campaigns, deliveries, devices and mails by status; runs until cancelled."""
     counted = (
         (metrics.campaigns, CAMPAIGNS, list(CampaignStatus)),
         (metrics.deliveries, DELIVERIES, list(DeliveryStatus)),
         (metrics.devices, DEVICES, list(DeviceStatus)),
+        (metrics.mails_unsent, MAILS, list(MailState)),
     )
     for gauge, _, statuses in counted:
         precreate(gauge, statuses)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from daemon.campaigns.events import Transition
@@ -18,6 +19,14 @@ class Mail(NamedTuple):
     campaign_id: CampaignId
     sequence: int
     campaign_name: str
+
+
+class State(StrEnum):
+    """Where a mail is that was not sent."""
+
+    QUEUED = "queued"  # it goes as soon as the server takes it
+    GATHERED = "gathered"  # a digest that is still to go tells it
+    PARKED = "parked"  # the server refused it for good
 
 
 class Claim(NamedTuple):
@@ -100,6 +109,18 @@ async def park(tx: Tx, claim: Claim, now: datetime, error: str) -> None:
     await tx.execute(PARK, claim.id, now, error)
     if claim.kind is Kind.DIGEST:
         await tx.execute(PARK_WITH_IT, claim.id, now, error)
+
+
+COUNT = """
+SELECT 'queued' AS status, count(*) AS number FROM (
+    SELECT FROM mails WHERE hour IS NULL AND sent_at IS NULL AND parked_at IS NULL
+    UNION ALL
+    SELECT FROM mails
+    WHERE hour IS NOT NULL AND digest_id IS NULL AND sent_at IS NULL AND parked_at IS NULL AND kind <> 'digest') AS one
+UNION ALL
+SELECT 'gathered', count(*) FROM mails WHERE digest_id IS NOT NULL AND sent_at IS NULL AND parked_at IS NULL
+UNION ALL
+SELECT 'parked', count(*) FROM mails WHERE parked_at IS NOT NULL"""
 
 
 # looks at the oldest alone: whether any may go is then told at once, however many are kept

@@ -126,6 +126,8 @@ async def test_above_the_number_an_hours_mails_become_one_digest(
         await further(connection, clock.now(), many, campaigns[0], 11)
         await until(lambda: connection.fetchval("SELECT bool_and(hour IS NOT NULL) FROM mails"))
         assert kinds(smtp) == {"started": 5}, "the digest waits for the hour to be over"
+        counts = {row["status"]: row["number"] for row in await connection.fetch(queries.COUNT)}
+        assert counts == {"queued": 0, "gathered": 6, "parked": 0}
         clock.advance(seconds=1)
         await smtp.until(6)
         await further(connection, clock.now(), many, campaigns[1], 11)  # another hour: alone again
@@ -181,6 +183,8 @@ async def test_a_digest_that_was_tried_is_closed_and_repeats_itself(
     assert {tuple(row) for row in await connection.fetch(states)} == {
         ("digest", True, 1), ("started", True, 3), ("started", False, 1),
     }  # fmt: skip
+    counts = {row["status"]: row["number"] for row in await connection.fetch(queries.COUNT)}
+    assert counts == {"queued": 1, "gathered": 0, "parked": 4}
 
 
 BURST = """
