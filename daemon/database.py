@@ -145,14 +145,15 @@ class Database:
                 connection.terminate()
 
     async def renew(self, settings: DatabaseSettings) -> None:
-        """Go by other settings from now on: connections are made anew, what is under way on the pool's ends first."""
+        """Go by other settings from now on, on connections made anew."""
         self.settings = settings
-        await self._leave()
+        await self.leave()
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
+        """Give up all connections: the loops' own at once, so that these connect again, the pool's after use."""
         await self._pool.expire_connections()
         for connection in list(self._own):
-            connection.terminate()  # its loop connects again
+            connection.terminate()
 
     @asynccontextmanager
     async def _connection(self, on: Connection | None) -> AsyncIterator[Tx]:
@@ -182,7 +183,7 @@ class Database:
             if transient(error) or (not self.schema_ready and isinstance(error, SCHEMA_MISSING)):
                 failure = DatabaseUnavailable(described(error))
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                    await self._leave()  # a standby by now: who only reads there would never know
+                    await self.leave()  # a standby by now: who only reads there would never know
                 await self._note_failure(failure)
                 raise failure from error
             raise
