@@ -216,8 +216,8 @@ async def deposit(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> 
     return True
 
 
-async def adjust(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> bool:
-    """Correct a wallet by a signed `amount` for a `reason` (SPEC 5, 11); False: no such tenant.
+async def adjust(tx: Tx, tenant_id: TenantId, given: object, actor: str, now: datetime) -> bool:
+    """Correct a wallet by a signed `amount` for a `reason`, in `actor`'s name (SPEC 5, 11); False: no such tenant.
 
     Raises Faulty, Invalid, and InsufficientFunds when more is to be taken than is available.
     """
@@ -225,7 +225,7 @@ async def adjust(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> b
     if not await tenant_exists(tx, tenant_id):
         return False
     try:
-        await ledger.adjust(tx, tenant_id, amount, reason, now)
+        await ledger.adjust(tx, tenant_id, amount, reason, actor, now)
     except asyncpg.NumericValueOutOfRangeError as error:
         raise Invalid([("amount", "is more than a wallet can hold")]) from error
     return True

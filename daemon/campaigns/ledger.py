@@ -75,19 +75,19 @@ WITH adjusted AS (
     UPDATE tenants SET funded_micros = funded_micros + $2, available_micros = available_micros + $2
     WHERE id = $1 AND available_micros + $2 >= 0 RETURNING id
 )
-INSERT INTO ledger (tenant_id, kind, debit, credit, amount_micros, reference, at)
+INSERT INTO ledger (tenant_id, kind, debit, credit, amount_micros, reference, actor, at)
 SELECT id, 'adjustment', CASE WHEN $2 > 0 THEN 'cash' ELSE 'available' END,
-       CASE WHEN $2 > 0 THEN 'available' ELSE 'cash' END, abs($2), $3, $4
+       CASE WHEN $2 > 0 THEN 'available' ELSE 'cash' END, abs($2), $3, $4, $5
 FROM adjusted
 RETURNING amount_micros"""
 
 
-async def adjust(tx: Tx, tenant_id: TenantId, amount_micros: int, reason: str, now: datetime) -> None:
+async def adjust(tx: Tx, tenant_id: TenantId, amount_micros: int, reason: str, actor: str, now: datetime) -> None:
     """Correct a tenant's wallet by a signed amount that is not zero; what is held or spent is never touched.
 
     Raises InsufficientFunds when less is available than is to be taken.
     """
-    if await tx.fetchval(ADJUST, tenant_id, amount_micros, reason, now) is None:
+    if await tx.fetchval(ADJUST, tenant_id, amount_micros, reason, actor, now) is None:
         raise InsufficientFunds(await tx.fetchval(AVAILABLE, tenant_id), -amount_micros)
 
 

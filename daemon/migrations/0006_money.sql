@@ -23,6 +23,8 @@ CREATE TABLE purged_plays (
     CONSTRAINT purged_plays_once UNIQUE NULLS NOT DISTINCT (campaign_id, counted_on)
 );
 
-ALTER TABLE ledger ADD CONSTRAINT ledger_adjusted_for_a_reason CHECK (kind <> 'adjustment' OR reference IS NOT NULL);
+ALTER TABLE ledger ADD COLUMN actor text; -- who corrected a wallet; other movements have theirs in the log
+ALTER TABLE ledger ADD CONSTRAINT ledger_adjusted_for_a_reason
+    CHECK (kind <> 'adjustment' OR (reference IS NOT NULL AND actor IS NOT NULL));
 
 GRANT SELECT, INSERT, UPDATE ON daily_spends, purged_plays TO :app_role;

@@ -68,7 +68,7 @@ async def adjust(call: Call) -> Reply:
     """POST /v1/tenants/{id}/adjustments."""
     tenant_id = tenant_of(call)
     tenant = None
-    if await tenants.adjust(call.tx, tenant_id, call.body, call.now):
+    if await tenants.adjust(call.tx, tenant_id, call.body, call.caller.actor, call.now):
         tenant = await tenants.tenant_row(call.tx, tenant_id)
     if tenant is None:
         raise not_found("Tenant")

@@ -94,7 +94,7 @@ async def days_and_corrections(tx: Tx, tenant_id: TenantId, capped: CampaignId) 
                 assert await purge_plays(tx, START + timedelta(seconds=1), 10) == 1
     await playing.cap(tx, [(capped, datetime.combine(today + timedelta(days=2), time.min, UTC))], START + 25 * HOUR)
     for amount in (micros("5.00"), -micros("6.00")):
-        await ledger.adjust(tx, tenant_id, amount, "invoice 2", START)
+        await ledger.adjust(tx, tenant_id, amount, "invoice 2", "token:operator", START)
 
 
 async def test_what_the_daemon_does_holds(connection: Tx) -> None:
@@ -119,6 +119,7 @@ HARMS = [
     (SETTLE_TWICE, "what happens once"),
     ("UPDATE transitions SET type = 'updated' WHERE type = 'completed'", "what ran has its start"),
     ("DELETE FROM pauses", "a campaign is paused"),
+    ("UPDATE tenants SET status = 'SUSPENDED'", "a campaign is held back"),
     ("UPDATE campaigns SET pause_causes = '{USER}' WHERE status = 'ACTIVE'", "a campaign is paused"),
     ("UPDATE campaigns SET status_reason = 'OPERATOR' WHERE status = 'PAUSED'", "a campaign is paused"),
     ("UPDATE ledger SET reference = 'x', amount_micros = 1 WHERE kind = 'adjustment'", "a wallet is the sum"),

@@ -24,6 +24,10 @@ async def test_a_correction_moves_what_is_available_and_its_entry_tells(api: Api
     ]
     async with api.platform.database.transaction() as tx:
         assert (await verify(tx)).violations == []
+    async with api.platform.database.transaction() as tx:
+        actors = await tx.fetch("SELECT actor FROM ledger WHERE kind = 'adjustment' ORDER BY id")
+    assert all(row["actor"].startswith("token:") for row in actors)
+    assert len({row["actor"] for row in actors}) == 2, "an operator and an admin"
 
 
 async def test_what_is_held_is_not_to_be_taken(api: Api) -> None:
