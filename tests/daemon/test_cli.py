@@ -117,7 +117,11 @@ def test_config_check_is_78_with_line_and_key(tmp_path: Path, typed: Callable[..
 
 
 async def test_config_show_is_a_file_that_means_the_same_without_its_passwords(tmp_path: Path) -> None:
-    environ = {"SIGNAGED_DATABASE__URL": "postgresql://me:secret@db/x", "SIGNAGED_TICKER__RETRIES": "1,2"}
+    environ = {
+        "SIGNAGED_DATABASE__URL": "postgresql://me:secret@db/x",
+        "SIGNAGED_TICKER__RETRIES": "1,2",
+        "SIGNAGED_MONEY__RATES": '[{cpm = "8.00", category = "a \\"bar\\"", days = ["sat"]}, {cpm = "7"}]',
+    }
     shown = await signaged("config", "show", "--config", SHIPPED, environ=environ)
     assert shown.code == 0
     assert "secret" not in shown.out
@@ -126,6 +130,10 @@ async def test_config_show_is_a_file_that_means_the_same_without_its_passwords(t
     assert (await signaged("config", "show", "--config", str(file))).out == shown.out
     told = json.loads((await signaged("config", "show", "--config", str(file), "--json")).out)
     assert told["ticker"]["retries"] == [1, 2]
+    assert [(rate["cpm"], rate["category"], rate["to"]) for rate in told["money"]["rates"]] == [
+        ("8.00", 'a "bar"', "24:00"),
+        ("7.00", None, "24:00"),
+    ]
 
 
 @pytest.mark.parametrize(

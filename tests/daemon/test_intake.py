@@ -1,13 +1,16 @@
 """Plays against money on a real database: any order, repetition, split or concurrency of them costs the same."""
 
 import asyncio
+from datetime import timedelta
 from random import Random
 
 import asyncpg
 import pytest
 
+from daemon.campaigns.rates import Prices, Rate
 from daemon.database import set_codecs
 from devices.contents import Library
+from playlists.daypart import parse
 from playlists.ids import DeviceId, Digest
 from playlists.queries import Tx
 from tests import world
@@ -41,6 +44,16 @@ async def test_a_devices_own_price_and_the_priority_of_now_count(connection: Tx,
     await connection.execute("UPDATE campaigns SET priority = 9")
     receipt = await report(connection, scene.devices[0], scene.plays(1), Library())
     assert receipt.results[0].charged_micros == 11_000
+
+
+async def test_the_rate_of_the_shops_own_hour_counts_whenever_it_is_reported(connection: Tx, scene: Scene) -> None:
+    await connection.execute("UPDATE stores SET category = 'Bakery', timezone = 'Asia/Kathmandu'")  # 17:45 there
+    early = parse({"days": ["sun"], "from": "17:00", "to": "17:44"})
+    card = Prices(5_000_000, (Rate(15_000_000, "bakery", early), Rate(30_000_000, "bar")))
+    play = scene.plays(1)[0]
+    sent = [play._replace(play_id=f"{n}", started_at=NOW - timedelta(minutes=n)) for n in (0, 1, 2, 45, 46)]
+    receipt = await report(connection, scene.devices[0], sent, Library(), NOW + timedelta(minutes=9), card)
+    assert [one.charged_micros for one in receipt.results] == [PRICE, PRICE, 10_000, 10_000, PRICE]
 
 
 async def test_the_play_that_empties_a_budget_pauses_its_campaign(connection: Tx, scene: Scene) -> None:

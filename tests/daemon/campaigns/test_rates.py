@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from config.sources import load
 from daemon.campaigns.rates import Prices, Rate, Tariff
+from daemon.limits import prices
 from playlists.daypart import parse
 from playlists.localtime import resolve
 
@@ -71,3 +73,20 @@ def test_an_hour_that_is_twice_or_never(utc: str, cpm: int) -> None:
     card = Prices(5, (rate(9, None, None, "02:00", "03:00" if utc > "2026-06" else "03:30"),))
     began = datetime.fromisoformat(utc).replace(tzinfo=UTC)
     assert Tariff(card, None, None, "Europe/Berlin").cpm_micros(began) == cpm
+
+
+def test_the_card_is_the_one_of_the_settings() -> None:
+    card = (
+        '[{cpm = "9.00", category = "bar", days = ["fri"], from = "22:00", to = "02:00"}, {cpm = "8.00", to = "06:00"}]'
+    )
+    environ = {
+        "SIGNAGED_DATABASE__URL": "postgresql://db/x",
+        "SIGNAGED_KAFKA__BOOTSTRAP_SERVERS": "a:1",
+        "SIGNAGED_MONEY__RATES": card,
+    }
+    tariff = Tariff(prices(load(None, environ)), None, "bar", "UTC")
+    found = [
+        tariff.cpm_micros(datetime(2026, 11, day, hour, tzinfo=UTC))
+        for day, hour in ((20, 23), (21, 1), (21, 3), (21, 6))
+    ]
+    assert found == [9_000_000, 9_000_000, 8_000_000, 5_000_000]
