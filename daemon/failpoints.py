@@ -28,6 +28,7 @@ NAMES = frozenset({
     "planner.locked", "planner.compiled", "planner.before_commit", "planner.after_commit", "planner.notified",
     "feed.followed",
     "relay.read", "relay.sent", "relay.acked", "relay.deleted",
+    "mailer.before_sorted", "mailer.sorted",
     "mailer.claimed", "mailer.connected", "mailer.replied", "mailer.before_commit", "mailer.marked",
     "migrate.before_commit", "migrate.after_commit",
 })  # fmt: skip

@@ -93,6 +93,8 @@ async def _sort(mailer: Mailer) -> None:
         mailer.beat()
         async with mailer.database.transaction() as tx:
             counts = await sorting.sort(tx, mailer.clock.now(), mailer.above)
+            failpoint("mailer.before_sorted")
+        failpoint("mailer.sorted")
         for (kind, digested), count in counts.items():
             if digested:
                 mailer.metrics.mails_total.labels(kind, "digested").inc(count)
