@@ -217,6 +217,14 @@ PAUSES = Invariant(
            OR (c.status = 'PAUSED' AND NOT coalesce(c.status_reason = ANY(c.pause_causes), false))) LIMIT $1""",
     "SELECT count(*) FROM campaigns WHERE status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')",
 )
+SUSPENDED = Invariant(
+    "a campaign is held back exactly while its tenant is suspended",
+    """SELECT c.id, format('is %s by %s, its tenant %s', c.status, c.pause_causes, n.status)
+    FROM campaigns c JOIN tenants n ON n.id = c.tenant_id
+    WHERE c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
+      AND ('TENANT_SUSPENDED' = ANY (c.pause_causes)) <> (n.status = 'SUSPENDED') LIMIT $1""",
+    "SELECT count(*) FROM campaigns WHERE status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')",
+)
 # what was acknowledged is gone; of each campaign the last changes wait, in one piece
 MESSAGES = Invariant(
     "what waits for Kafka is the end of each campaign's log, a message for each change",
@@ -236,5 +244,5 @@ MESSAGES = Invariant(
 
 INVARIANTS = (
     WALLETS, WALLET_ENTRIES, CAMPAIGN_ENTRIES, BUDGETS, LOGGED_MONEY, SETTLED, SPENDS, PLAYS, DAYS, DATES, CAPPED,
-    SEQUENCES, CHANGES, STATUSES, REPEATS, LIVES, PAUSES, MESSAGES,
+    SEQUENCES, CHANGES, STATUSES, REPEATS, LIVES, PAUSES, SUSPENDED, MESSAGES,
 )  # fmt: skip

@@ -1,7 +1,10 @@
 """Who may do what (SPEC 11): tokens, roles, other tenants, suspension, and what each sees of the network."""
 
+import re
 from hashlib import sha256
 
+from daemon.web import server
+from daemon.web.auth import Role
 from tests.daemon.web.caller import Api
 
 STORE = {"code": "A1", "name": "Shop", "timezone": "Europe/Berlin", "country": "DE", "tags": ["mall"]}
@@ -147,6 +150,10 @@ async def test_a_suspended_tenant_reads_and_writes_nothing(api: Api) -> None:
     for method, path in writes:
         answer = await api.call(method, path, token, json={})
         assert (answer.status, answer.kind) == (403, "forbidden"), path
+    nothing = "01a201ab-71bb-738f-bf8a-5ac51e530d1a"
+    for each in (one for one in server.OPERATIONS if Role.ADVERTISER in one.roles):
+        answer = await api.call(each.method, re.sub(r"\{\w+\}", nothing, each.path), token)
+        assert (answer.status == 403) is (each.method != "GET"), (each.method, each.path)
     await api.ok("PATCH", f"/v1/tenants/{tenant}", api.operator, json={"status": "ACTIVE"})
     await api.ok("DELETE", f"/v1/campaigns/{draft['id']}", token)
 
