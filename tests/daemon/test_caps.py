@@ -48,7 +48,7 @@ async def spends(tx: Tx, campaign: CampaignId) -> dict[date, int]:
 
 
 async def planned(tx: Tx) -> Playlist:
-    """What a screen that is compiled for now would play."""
+    """What a screen plays whose playlist is made at NOW."""
     placed = await placements(tx, NOW - 24 * HOUR, NOW + 48 * HOUR)
     return compile_playlist(placed, Screen("UTC", 12, (), ()), NOW - HOUR, NOW + 47 * HOUR)
 
