@@ -17,6 +17,7 @@ from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import changes
 from devices.targets import covers
 from playlists.ids import CampaignId
+from playlists.localtime import release, tzdata_version
 from playlists.queries import Row, Tx, mark_campaigns
 
 _PLAYED_BY = frozenset({"priority", "start_at", "end_at", "target", "creatives"})  # what playlists are made of
@@ -43,7 +44,8 @@ async def edit(
     try:
         async with tx.transaction():
             if before.status in SUBMITTED:
-                after = await _rebooked(tx, before, old, draft, now, caller, limits)
+                version = _rules(row["tzdata_version"], old, draft)
+                after = await _rebooked(tx, before, old, draft, version, now, caller, limits)
             else:
                 after = await _redrafted(tx, before, draft)
     except asyncpg.UniqueViolationError:
@@ -112,7 +114,14 @@ async def _redrafted(tx: Tx, before: Campaign, draft: Draft) -> Campaign:
 
 
 async def _rebooked(
-    tx: Tx, before: Campaign, old: Draft, draft: Draft, now: datetime, caller: Caller, limits: BookingLimits
+    tx: Tx,
+    before: Campaign,
+    old: Draft,
+    draft: Draft,
+    version: str,
+    now: datetime,
+    caller: Caller,
+    limits: BookingLimits,
 ) -> Campaign:
     """Write an edit of a booked campaign; the playlists that it touches follow."""
     errors = await submission.edit_errors(tx, old, draft, caller.operator, now, limits)
@@ -123,7 +132,7 @@ async def _rebooked(
     withdrawn = (
         "start_at" in changed and before.distributed_at is not None and draft.start.at > now + limits.distribution_lead
     )
-    await changes.edit_booked(tx, before.id, draft, bool(changed & {"start_local", "end_local"}), withdrawn)
+    await changes.edit_booked(tx, before.id, draft, version, withdrawn)
     if changed & {"target", "creatives"}:
         await submission.save_parts(tx, before.id, draft)
     recipients = before.total_recipients
@@ -132,11 +141,8 @@ async def _rebooked(
         recipients = await submission.audience_with_slot(tx, before.id, draft, window, limits)
     if before.distributed_at is not None and not before.pause_causes and changed & _PLAYED_BY:
         await mark_campaigns(tx, [before.id], now, urgent=bool(changed & {"start_at", "end_at"}))
-    if old.end is not None and draft.end.at > old.end.at:
-        tenant = await changes.lock_tenant(tx, before.tenant_id)
-        # only what is new of the window can break the limit
-        newly = max(draft.start.at, old.end.at)
-        await submission.within_running_limit(tx, before, newly, draft.end.at, tenant["running_limit"])
+    if before.end_at is not None and draft.end.at > before.end_at:
+        await _require_room(tx, before, max(draft.start.at, before.end_at), draft.end.at)
     return replace(
         before,
         name=draft.name,
@@ -146,6 +152,20 @@ async def _rebooked(
         total_recipients=recipients,
         distributed_at=None if withdrawn else before.distributed_at,
     )
+
+
+async def _require_room(tx: Tx, campaign: Campaign, begin: datetime, end: datetime) -> None:
+    """See that the tenant may run the campaign in [begin, end) too: only what a window gains can break its limit."""
+    tenant = await changes.lock_tenant(tx, campaign.tenant_id)
+    await submission.within_running_limit(tx, campaign, begin, end, tenant["running_limit"])
+
+
+def _rules(version: str, old: Draft, draft: Draft) -> str:
+    """The tzdata version of an edited campaign's wall times: the older, as one edge may still be by that alone."""
+    given = any(
+        edge and edge.local and edge != before for edge, before in ((draft.start, old.start), (draft.end, old.end))
+    )
+    return min(version, tzdata_version(), key=release) if given else version
 
 
 def _require_growth(before: Campaign, old: Draft, draft: Draft, now: datetime) -> None:

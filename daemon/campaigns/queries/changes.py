@@ -182,21 +182,18 @@ async def edit(tx: Tx, campaign_id: CampaignId, draft: Draft) -> None:
 EDIT_BOOKED = """
 UPDATE campaigns
 SET name = $2, priority = $3, start_at = $4, start_local = $5, end_at = $6, end_local = $7,
-    tzdata_version = CASE WHEN $8 THEN least(tzdata_version, $9) ELSE tzdata_version END,
-    ready_at = CASE WHEN $10 THEN NULL ELSE ready_at END
+    tzdata_version = $8, ready_at = CASE WHEN $9 THEN NULL ELSE ready_at END
 WHERE id = $1"""
 
 
-async def edit_booked(tx: Tx, campaign_id: CampaignId, draft: Draft, resolved: bool, withdrawn: bool) -> None:
-    """Write what a locked campaign that is booked says now; `save` logs it.
+async def edit_booked(tx: Tx, campaign_id: CampaignId, draft: Draft, version: str, withdrawn: bool) -> None:
+    """Write what a locked campaign that is booked says now, resolved by the rules of `version`; `save` logs it.
 
-    `resolved` says that a wall time was: the older of the two versions stands, so that the edge which was not is
-    still looked at by the newer rules. What is `withdrawn` from the playlists becomes ready anew. Raises
-    asyncpg.UniqueViolationError as `edit` does.
+    What is `withdrawn` from the playlists becomes ready anew. Raises asyncpg.UniqueViolationError as `edit` does.
     """
     await tx.execute(
-        EDIT_BOOKED, campaign_id, draft.name, draft.priority, *_edge(draft.start), *_edge(draft.end), resolved,
-        localtime.tzdata_version(), withdrawn,
+        EDIT_BOOKED, campaign_id, draft.name, draft.priority, *_edge(draft.start), *_edge(draft.end), version,
+        withdrawn,
     )  # fmt: skip
 
 

@@ -8,16 +8,14 @@ from uuid import UUID
 import pytest
 
 from daemon.compiling import Compiler, Reach, opened
-from daemon.distribute import distribute
-from daemon.planner import step
 from devices.presence import Beat
 from devices.queries.presence import record_beats, record_service
 from playlists.compile import compile_playlist
 from playlists.daypart import Daypart
 from playlists.ids import CampaignId, CreativeId, Sha256
 from playlists.placement import Media, Placement, Screen
-from playlists.queries import screens
 from tests.daemon.web.caller import Api
+from tests.daemon.web.following import distributed, planned
 
 HOUR = timedelta(hours=1)
 
@@ -26,21 +24,6 @@ HOUR = timedelta(hours=1)
 async def compiler() -> AsyncIterator[Compiler]:
     async with opened(1, Reach()) as children:
         yield children
-
-
-async def planned(api: Api, compiler: Compiler) -> None:
-    """Let the playlists follow everything that is marked."""
-    now = api.clock.now()
-    while True:
-        async with api.platform.database.transaction() as tx:
-            if not await screens.work_waits(tx, now, now + compiler.reach.renewal):
-                return
-            assert await step(tx, now, compiler, api.platform.metrics) is not None
-
-
-async def distributed(api: Api, campaign_id: str) -> None:
-    async with api.platform.database.transaction() as tx:
-        await distribute(tx, [CampaignId(campaign_id)], api.clock.now(), timedelta(days=1))  # type: ignore[arg-type]
 
 
 async def taken(api: Api, devices: list[str], campaign_id: str) -> None:
