@@ -4,60 +4,44 @@ The clock jumps over nights on which clocks change, ticks take batches of one to
 crash between any two of its statements: then nothing of it may be left, and the next tick makes good.
 """
 
-import asyncio
 import os
 import secrets
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import orjson
-import prometheus_client
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from daemon import intake
-from daemon.announce import announce
 from daemon.campaigns import booking, editing, halting, ledger, suspending
-from daemon.campaigns.asking import Caller
 from daemon.campaigns.draft import topup, zulu
-from daemon.campaigns.errors import Refused
 from daemon.campaigns.events import Transition
 from daemon.campaigns.money import decimal, micros
 from daemon.campaigns.queries.suspending import Word
 from daemon.campaigns.rates import Prices
-from daemon.database import set_codecs
-from daemon.metrics import Metrics
-from daemon.tick import LIFE, Ground, Rules, tick
-from daemon.verify import verify
 from devices.contents import Library
 from devices.plays import Play
 from playlists.ids import CampaignId, CreativeId, Digest
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
 from tests.daemon.campaigns.world import LIMITS, OPERATOR, advertiser
-from tests.doubles import FakeClock
-from tests.torture.life_model import LEAD, SETTLE_AFTER, Booked, Row, Tenancy, price_of, utc_of
+from tests.torture.beside import Beside
+from tests.torture.booked import Booked
+from tests.torture.life_model import Tenancy, price_of, utc_of
 
 CPM = 5_000_000
 MS = 10_000
-RETRIES = tuple(timedelta(seconds=seconds) for seconds in (5, 10, 20))
 # the day before a night on which clocks change somewhere, and a day like any other
 DAYS = (
     datetime(2027, 3, 13, 12, tzinfo=UTC),  # New York, spring
@@ -67,64 +51,18 @@ DAYS = (
     datetime(2026, 12, 1, 12, tzinfo=UTC),
 )
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "UTC")
-EMPTY = """TRUNCATE tenants, stores, devices, creatives, playlists, campaigns, transitions, ledger, outbox, mails,
-           marks, plays CASCADE"""
-
-
-class Crashed(BaseException):
-    """The process is gone, between two statements."""
-
-
-class Dying:
-    """A connection that works for so many statements and then is gone."""
-
-    def __init__(self, tx: Tx, statements: int) -> None:
-        self._tx, self._left = tx, statements
-
-    def __getattr__(self, name: str) -> Any:
-        wanted = getattr(self._tx, name)
-        if name not in ("execute", "executemany", "fetch", "fetchrow", "fetchval"):
-            return wanted
-
-        async def counted(*arguments: Any, **more: Any) -> Any:
-            self._left -= 1
-            if self._left < 0:
-                raise Crashed
-            return await wanted(*arguments, **more)
-
-        return counted
-
-
-def dying(tx: Tx, statements: int) -> Tx:
-    """The connection, with so many statements left."""
-    return cast("Tx", Dying(tx, statements))
-
-
-Deed = Callable[[Tx], Awaitable[list[Transition]]]
 
 who_asks = st.sampled_from(["USER", "OPERATOR"])
 mostly_never = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 12))  # statements before a crash
 which = st.integers(0, 5)
 
 
-class Life(RuleBasedStateMachine):
-    """What can happen to a tenant, done for real and to the model."""
-
-    database_url = ""
-    steps = 0  # of all examples
+class Life(Beside):
+    """What can happen to a tenant."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.tx: Tx = self.runner.run(_connected(self.database_url))
-        self.runner.run(self.tx.execute(EMPTY))
-        self.metrics = Metrics.create(prometheus_client.CollectorRegistry())
-        self.ids: list[CampaignId] = []
         self.shown: list[CreativeId] = []  # each campaign's creative
-
-    def teardown(self) -> None:
-        self.tx.terminate()
-        self.runner.close()
 
     @initialize(
         day=st.sampled_from(DAYS),
@@ -411,142 +349,31 @@ class Life(RuleBasedStateMachine):
     )
     def pass_time(self, minutes: int, seconds: int, batch: int, crash: int | None) -> None:
         self.now += timedelta(minutes=minutes, seconds=seconds)
-        self.runner.run(self._tick(batch, crash))
+        self.runner.run(self.catch_up(batch, crash))
         self.model.tick(self.now)
 
-    async def _tick(self, batch: int, crash: int | None) -> None:
-        tx = self.tx if crash is None else dying(self.tx, crash)
 
-        @asynccontextmanager
-        async def begin() -> AsyncIterator[Tx]:
-            async with self.tx.transaction():
-                yield tx
-
-        ground = Ground(
-            begin, FakeClock(self.now), self.metrics, Rules(batch, RETRIES, SETTLE_AFTER, LEAD), lambda _: None
-        )
-        try:
-            assert await tick(ground, LIFE)
-        except Crashed:
-            await self._verify()  # whatever was done was done whole
-            await self._tick(batch, None)
-
-    # Both, side by side.
-
-    def attempt(self, deed: Deed, expected: Callable[[], str | None], crash: int | None) -> bool:
-        """Do it, or be refused as the model is; a crash leaves nothing of it. Says whether it was done."""
-        tx = self.tx if crash is None else dying(self.tx, crash)
-
-        async def attempted() -> str | None:
-            try:
-                async with self.tx.transaction():
-                    await announce(tx, await deed(tx), self.now)
-            except Refused as refusal:
-                return type(refusal).__name__
-            return None
-
-        try:
-            refused = self.runner.run(attempted())
-        except Crashed:
-            return False
-        assert refused == expected()
-        return refused is None
-
-    def act(
-        self,
-        number: int,
-        crash: int | None,
-        expected: Callable[[Tenancy, Booked, datetime], str | None],
-        deed: Callable[[Tx, CampaignId], Awaitable[list[Transition]]],
-    ) -> None:
-        """One of the youngest campaigns is acted on."""
-        alive = [n for n, one in enumerate(self.model.campaigns) if one.log[-1][0] != "deleted"][-6:]
-        if alive:
-            chosen = alive[number % len(alive)]
-            one = self.model.campaigns[chosen]
-            self.attempt(lambda tx: deed(tx, self.ids[chosen]), lambda: expected(self.model, one, self.now), crash)
-
-    def caller(self, who: str) -> Caller:
-        """The operator, or the tenant's own people."""
-        return OPERATOR if who == "OPERATOR" else self.user
-
-    @invariant()
-    def both_are_equal(self) -> None:
-        Life.steps += 1
-        self.runner.run(self._compare())
-
-    async def _compare(self) -> None:
-        rows = {row["id"]: row for row in await self.tx.fetch("SELECT * FROM campaigns")}
-        for campaign_id, one in zip(self.ids, self.model.campaigns, strict=True):
-            assert _stored(dict(rows[campaign_id])) == _expected(one)
-        logged = await self.tx.fetch("SELECT * FROM transitions ORDER BY campaign_id, sequence")
-        logs: dict[UUID, list[Row]] = defaultdict(list)
-        for row in logged:
-            logs[row["campaign_id"]].append((row["type"], row["from_status"], row["to_status"], row["reason"]))
-        assert [logs[campaign_id] for campaign_id in self.ids] == [one.log for one in self.model.campaigns]
-        owed = await self.tx.fetch("SELECT key, sequence FROM outbox ORDER BY id")
-        assert [(row["key"], row["sequence"]) for row in sorted(owed, key=lambda row: row["key"])] == [
-            (row["campaign_id"], row["sequence"]) for row in logged
-        ]
-        wallet = await self.tx.fetchrow("SELECT available_micros, funded_micros FROM tenants")
-        assert wallet is not None
-        assert tuple(wallet) == (self.model.available, self.model.funded)
-        assert self.model.available + self.model.held + self.model.spent == self.model.funded
-        await self._verify()
-
-    async def _verify(self) -> None:
-        async with self.tx.transaction():
-            assert (await verify(self.tx)).violations == []
-
-
-PLAIN = ("name", "status", "impressions", "distributed_at", "capped_until", "priority")
-
-
-def _stored(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in PLAIN} | {
-        "window": (row["start_at"], row["end_at"]),
-        "causes": sorted(row["pause_causes"]),
-        "money": (row["budget_micros"], row["held_micros"], row["spent_micros"], row["released_micros"]),
-        "settled": row["settled_at"] is not None,
-        "sequence": row["sequence"],
-    }
-
-
-def _expected(one: Booked) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in PLAIN} | {
-        "window": (one.start, one.end),
-        "causes": sorted(one.causes),
-        "money": (one.budget, one.held, one.spent, one.released),
-        "settled": one.settled,
-        "sequence": len(one.log),
-    }
-
-
-async def _connected(url: str) -> Tx:
-    connection = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
-    await set_codecs(connection)
-    return connection
-
-
-def _live(database_url: str, examples: int, steps: int) -> int:
-    """Live so many lives of so many steps; says how many steps that were."""
+def _live(database_url: str, examples: int, steps: int, *, by_chance: bool) -> int:
+    """Live so many lives of so many steps, always the same ones or others each time; says how many steps that were."""
     life = type("Life", (Life,), {"database_url": database_url})
-    Life.steps = 0
+    Beside.steps = 0
     run_state_machine_as_test(
         life,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
+            derandomize=not by_chance,
+            database=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
     )
-    return Life.steps
+    return Beside.steps
 
 
 def test_a_life_is_as_the_model_says(database_url: str) -> None:
-    assert _live(database_url, 8, 40) >= 100
+    assert _live(database_url, 12, 40, by_chance=False) >= 100
 
 
 @pytest.mark.torture
@@ -554,4 +381,4 @@ def test_many_lives_are_as_the_model_says(database_url: str) -> None:
     wanted = int(os.environ.get("SIGNAGED_TORTURE_STEPS", "10000"))
     taken = 0
     while taken < wanted:
-        taken += _live(database_url, 40, 60)
+        taken += _live(database_url, 40, 60, by_chance=True)
