@@ -25,7 +25,7 @@ SENTENCES = {
     Kind.PAUSED: "Your campaign is paused and off the screens.",
     Kind.RESUMED: "Your campaign goes on.",
     Kind.AT_RISK: "Your campaign may reach fewer screens than you booked. You need not do anything.",
-    Kind.RESCHEDULED: "The rules of a time zone have changed: your campaign's local times are other instants now.",
+    Kind.RESCHEDULED: "Newer time zone rules concern your campaign's local times. Below is when it runs.",
     Kind.BUDGET_USED: "Your campaign has used 90 % of its budget. Used up, it pauses; a top-up lets it go on.",
 }
 # what a digest calls them
@@ -43,6 +43,8 @@ EVENTS = {
     Kind.BUDGET_USED: "90 % of budget used",
 }
 REASONS = {
+    "USER": "somebody of yours asked for it",
+    "OPERATOR": "an operator of the network decided so",
     "BUDGET_EXHAUSTED": "its budget is used up; a top-up lets it go on",
     "NO_ELIGIBLE_DEVICES": "no screen is eligible for it",
     "TENANT_SUSPENDED": "your account is suspended",
