@@ -104,5 +104,10 @@ async def test_each_kind_of_mail_comes_of_a_real_change(connection: Tx) -> None:
     assert isinstance(whole, Digest)
     assert (whole.tenant_id, whole.total) == (tenant, counts.total())
     text = parsed(digest.message(whole, SENDER, now)).get_body(("plain",)).get_content()
-    for words in ("an operator of the network decided so: not in December", "the disk is full", "spent 95.00 EUR of 100.00 EUR", "0 impressions"):
+    for words in (
+        "an operator of the network decided so: not in December",
+        "the disk is full",
+        "spent 95.00 EUR of 100.00 EUR",
+        "0 impressions",
+    ):
         assert words in text, text
