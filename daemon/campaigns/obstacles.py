@@ -102,7 +102,7 @@ def as_at(row: Row, log: Sequence[Row], pauses: Iterable[Row], at: datetime, now
         status=status,
         since=led["executed_at"],
         reason=led["reason"],
-        note=led["note"],
+        note=led["note"] or (row["status_note"] if at >= now else None),
         actor=led["actor"],
         start_at=start_at,
         end_at=end_at,

@@ -1,5 +1,6 @@
 """How devices stand to a campaign: all that decides whether it plays there, counted where it is alike."""
 
+import json
 from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Final
@@ -19,10 +20,11 @@ _STANDING = f"""
 WITH given AS MATERIALIZED (
     SELECT DISTINCT ON (g.device_id) g.device_id, g.digest
     FROM playlists y JOIN grants g ON g.digest = y.digest
-    WHERE $5::timestamptz < $2 AND y.valid_from <= $5 AND y.valid_until > $5 AND g.given_at <= $5
+    WHERE $5::timestamptz < $2 AND y.valid_from <= $5 AND y.valid_until > $5 AND g.given_at <= $5 AND {{given}}
     ORDER BY g.device_id, g.given_at DESC
 ), seats AS (
-    SELECT s.timezone, s.opening_hours, d.disabled, {INCLUDED} AS included, {EXCLUDED} AS excluded,
+    SELECT s.timezone, s.opening_hours::text AS opening_hours, d.disabled,
+           {INCLUDED} AS included, {EXCLUDED} AS excluded,
            CASE WHEN s.blocked_keys && t.block_keys
                 THEN ARRAY(SELECT unnest(s.blocked_keys) INTERSECT SELECT unnest(t.block_keys) ORDER BY 1)
                 ELSE '{{{{}}}}' END AS blocked,
@@ -46,9 +48,11 @@ GROUP BY timezone, opening_hours, disabled, included, excluded, blocked, too_lon
          delivery, delivery_reason"""  # noqa: S608 - constants of ours
 
 # One statement each: with the choice inside, a single device would be looked for among all.
-_OF_AUDIENCE = _STANDING.format(scope=f"{INCLUDED} AND $4::uuid IS NULL")
-_OF_STORE = _STANDING.format(scope="d.store_id = $4")
-_OF_DEVICE = _STANDING.format(scope="d.id = $4")
+_OF_AUDIENCE = _STANDING.format(scope=f"{INCLUDED} AND $4::uuid IS NULL", given="true")
+_OF_STORE = _STANDING.format(
+    scope="d.store_id = $4", given="g.device_id IN (SELECT id FROM devices WHERE store_id = $4)"
+)
+_OF_DEVICE = _STANDING.format(scope="d.id = $4", given="g.device_id = $4")
 _BODIES = "SELECT digest, body FROM playlists WHERE digest = ANY ($1::text[])"
 
 
@@ -67,9 +71,10 @@ async def standing(
     """
     statement = _OF_AUDIENCE if place is None else _OF_DEVICE if single else _OF_STORE
     rows = await tx.fetch(statement, campaign_id, now, PATIENCE, place, at, online_since)
+    # most shops keep the same hours: each is read once
+    hours = {text: tuple(map(parse, json.loads(text))) for text in {row["opening_hours"] for row in rows}}
     return [
-        Alike(**{**row, "opening_hours": tuple(map(parse, row["opening_hours"])), "blocked": tuple(row["blocked"])})
-        for row in rows
+        Alike(**{**row, "opening_hours": hours[row["opening_hours"]], "blocked": tuple(row["blocked"])}) for row in rows
     ]
 
 

@@ -13,7 +13,7 @@ from tests.daemon.campaigns.world import HOUR, NOW
 LEAD, MICROSECOND = 24 * HOUR, timedelta(microseconds=1)
 RUNNING: dict[str, Any] = {
     "status": "ACTIVE", "start_at": NOW - HOUR, "end_at": NOW + HOUR, "submitted_at": NOW - 5 * HOUR,
-    "distributed_at": NOW - 2 * HOUR, "capped_until": None,
+    "distributed_at": NOW - 2 * HOUR, "capped_until": None, "status_note": None,
 }  # fmt: skip
 AHEAD = {"status": "SCHEDULED", "start_at": NOW + 30 * HOUR, "end_at": NOW + 40 * HOUR, "distributed_at": None}
 
@@ -79,6 +79,10 @@ def test_causes_stand_together_each_with_since_and_who() -> None:
     person = next(one for one in found if one.reason == "USER")
     assert (person.since, person.note, person.actor) == (NOW - HOUR, "stock is out", "token:me")
     assert set(causes) <= {*Reason, *Code}
+
+
+def test_what_the_log_has_no_words_for_the_campaign_may() -> None:
+    assert told({"status": "FAILED", "status_note": "all screens"})[0].detail == "It was given up: all screens"
 
 
 def test_what_led_to_an_end_is_told_with_its_reason() -> None:
