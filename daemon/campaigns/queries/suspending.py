@@ -43,6 +43,11 @@ async def left_out(tx: Tx, tenant_id: TenantId, suspended: bool, locked: Sequenc
 _LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
                              changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
 
+# What transitions, marks and the log are made of; a tenant may have thousands.
+_TOLD = """c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
+              c.status_reason, c.status_note, c.pause_causes, c.start_at, c.activated_at, c.distributed_at,
+              c.total_recipients, c.correlation_id"""
+
 # What is SCHEDULED stays so and is out of the playlists all the same; only what runs changes its status and is logged.
 SUSPEND = f"""
 WITH halted AS (
@@ -52,7 +57,7 @@ WITH halted AS (
         status_reason = 'TENANT_SUSPENDED', status_note = NULL,
         pause_causes = c.pause_causes || 'TENANT_SUSPENDED'::text, version = c.version + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[])
-    RETURNING c.*, old.status AS from_status
+    RETURNING {_TOLD}
 ), paused AS (
     INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, 'TENANT_SUSPENDED', $1 FROM halted
 ), logged AS (
@@ -65,7 +70,7 @@ SELECT * FROM halted"""  # noqa: S608 - constants of this module
 
 
 async def suspend(tx: Tx, ids: Sequence[CampaignId], now: datetime, word: Word) -> list[Row]:
-    """Add the cause to locked campaigns that have it not: whole rows and `from_status`."""
+    """Add the cause to locked campaigns that have it not: what `lifecycle.fact` reads, and `from_status`."""
     return await tx.fetch(SUSPEND, now, ids, *word)
 
 
@@ -79,7 +84,7 @@ WITH freed AS (
         status_reason = (array_remove(c.pause_causes, 'TENANT_SUSPENDED'))[cardinality(c.pause_causes) - 1],
         pause_causes = array_remove(c.pause_causes, 'TENANT_SUSPENDED'), version = c.version + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[])
-    RETURNING c.*, old.status AS from_status
+    RETURNING {_TOLD}
 ), ended AS (
     UPDATE pauses SET ended_at = greatest($1, began_at)
     WHERE campaign_id = ANY (ARRAY(SELECT id FROM freed)) AND cause = 'TENANT_SUSPENDED' AND ended_at IS NULL
@@ -93,7 +98,7 @@ SELECT * FROM freed"""  # noqa: S608 - constants of this module
 
 
 async def release(tx: Tx, ids: Sequence[CampaignId], now: datetime, word: Word) -> list[Row]:
-    """End the cause for locked campaigns that have it: whole rows and `from_status`; ACTIVE is what had no other."""
+    """End the cause for locked campaigns that have it: as `suspend`; ACTIVE is what had no other."""
     return await tx.fetch(RELEASE, now, ids, *word)
 
 
@@ -112,7 +117,7 @@ WITH held AS (
     SET status = 'PAUSED', status_reason = c.pause_causes[cardinality(c.pause_causes)], version = c.version + 1,
         sequence = c.sequence + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[]) AND c.status = 'ACTIVE' AND c.pause_causes <> '{{}}'
-    RETURNING c.*
+    RETURNING {_TOLD}
 ), logged AS (
     INSERT INTO {_LOG}
     SELECT id, sequence, occurrence, tenant_id, 'paused', 'ACTIVE', 'PAUSED', status_reason, '[]', '{{}}', $1, $1,
@@ -123,5 +128,5 @@ SELECT * FROM held"""  # noqa: S608 - constants of this module
 
 
 async def hold(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
-    """Pause those of the campaigns just started for which a cause stands already: whole rows."""
+    """Pause those of the campaigns just started for which a cause stands already: as `suspend`."""
     return await tx.fetch(HOLD, now, ids)
