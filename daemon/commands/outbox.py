@@ -1,10 +1,17 @@
 """`signaged outbox`: the messages that Kafka refused, and what to do with them."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from daemon.commands.options import ConfigFile, Json, UsageError, as_json, settings_of, transaction
+
+if TYPE_CHECKING:
+    from playlists.queries import Tx
+
+    Decision = Callable[[Tx, Sequence[int]], Awaitable[list[int]]]
 
 app = App(
     name="outbox",
@@ -55,11 +62,7 @@ async def requeue(ids: Ids, /, *, config: ConfigFile = None, json: Json = False)
     """
     from daemon.outbox import queries
 
-    async with transaction(settings_of(config)) as (tx, _):
-        found = await queries.requeue(tx, ids)
-        _complete(ids, found)
-    print(as_json({"requeued": found}) if json else f"requeued {len(found)}")
-    return 0
+    return await _decide("requeued", queries.requeue, ids, config, json)
 
 
 @app.command
@@ -70,14 +73,18 @@ async def skip(ids: Ids, /, *, config: ConfigFile = None, json: Json = False) ->
     """
     from daemon.outbox import queries
 
+    return await _decide("skipped", queries.skip, ids, config, json)
+
+
+async def _decide(word: str, decision: "Decision", ids: list[int], config: Path | None, json: bool) -> int:
+    """Carry a decision out for all of the messages or for none: what is no refused message is no slip to pass over."""
     async with transaction(settings_of(config)) as (tx, _):
-        found = await queries.skip(tx, ids)
-        _complete(ids, found)
-    print(as_json({"skipped": found}) if json else f"skipped {len(found)}")
+        found = await decision(tx, ids)
+        if missing := sorted(set(ids) - set(found)):
+            numbers = ", ".join(map(str, missing))
+            raise UsageError(
+                f"not among the refused messages: {numbers}; nothing was {word}. "
+                "`signaged outbox list` shows their numbers; one that left or was dropped is there no more"
+            )
+    print(as_json({word: found}) if json else f"{word} {len(found)}")
     return 0
-
-
-def _complete(asked: list[int], found: list[int]) -> None:
-    """Do all or nothing: inside the transaction, so that what was found stays as it was too."""
-    if missing := sorted(set(asked) - set(found)):
-        raise UsageError(f"not among the refused messages: {', '.join(map(str, missing))}")
