@@ -1,6 +1,6 @@
 """The edit table of SPEC 3: what may be changed in which status, what is refused, and what follows from it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +12,13 @@ from daemon.campaigns.draft import zulu
 from daemon.campaigns.errors import EditNotAllowed, Invalid, NameTaken, NoEligibleDevices, RunningLimit
 from daemon.campaigns.events import Transition
 from daemon.distribute import distribute
+from daemon.tick import LIFE
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
+from tests.conftest import connected
 from tests.daemon.campaigns import world
 from tests.daemon.campaigns.world import HOUR, LIMITS, NOW, OPERATOR, advertiser, column
+from tests.daemon.test_tick import Ticking
 
 DAY = 24 * HOUR
 START, END = NOW + 48 * HOUR, NOW + 72 * HOUR  # as `world.body` books
@@ -311,3 +314,35 @@ async def test_a_deadline_holds_the_start(connection: Tx) -> None:
     await edited(connection, campaign_id, start_at=zulu(START + HOUR))
     with pytest.raises(Invalid, match="start_deadline: must not be after the end"):
         await world.draft(connection, tenant_id, start_deadline=zulu(END + HOUR))
+
+
+@pytest.mark.parametrize(
+    ("status", "patch", "now", "became"),
+    [
+        ("ACTIVE", {"end_at": zulu(END + HOUR)}, END - timedelta(seconds=1), "COMPLETED"),
+        ("SCHEDULED", {"start_at": zulu(START + HOUR)}, START - timedelta(seconds=1), "ACTIVE"),
+    ],
+)
+async def test_an_edit_and_a_tick_at_one_instant_take_turns(
+    owner_connection: Tx, database_url: str, status: str, patch: dict[str, Any], now: datetime, became: str
+) -> None:
+    tenant_id = await world.tenant(owner_connection)
+    await world.device(owner_connection)
+    first, second = [await BOOKED[status](owner_connection, tenant_id) for _ in range(2)]
+    tick_at = now + timedelta(seconds=1)
+    async with connected(database_url) as rival:
+        # the edit is first: the tick passes over what it holds, and finds it not due afterwards
+        ticking = Ticking(rival)
+        async with owner_connection.transaction():
+            await edited(owner_connection, first, now, **patch)
+            assert [one.campaign_id for one in await happened(ticking, tick_at)] == [second]
+        assert await happened(ticking, tick_at) == []
+        # the tick is first: the edit sees what became of it
+        with pytest.raises(EditNotAllowed, match=f"Campaign is {became}"):
+            await edited(owner_connection, second, now, **patch)
+    assert await column(owner_connection, first, "status") == status
+
+
+async def happened(ticking: Ticking, now: datetime) -> list[Transition]:
+    await ticking.at(now, [step for step in LIFE if step.name in ("complete", "start")])
+    return list(ticking.reported)
