@@ -8,15 +8,19 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
+from daemon.compiling import Reach, opened
 from daemon.database import set_codecs
+from daemon.metrics import Metrics
+from daemon.planner import step
 from devices.contents import Library
 from devices.plays import Play
 from playlists.compile import compile_playlist
 from playlists.ids import CampaignId
 from playlists.placement import Screen
-from playlists.playlist import Playlist
-from playlists.queries import Tx
+from playlists.playlist import Playlist, parse
+from playlists.queries import Tx, mark_network, screens
 from playlists.queries.placements import placements
 from tests.daemon.scene import HOUR, NOW, PRICE, SECOND, Scene, made, money, report, set_budget
 
@@ -88,6 +92,38 @@ async def test_a_used_up_day_takes_a_campaign_off_the_screens_until_midnight(con
     assert [one.charged_micros for one in later.results] == [PRICE, PRICE, 1, 0]
     assert await capped_until(connection, campaign) == NEXT + 24 * HOUR
     assert await spends(connection, campaign) == {date(2026, 11, day): 2 * PRICE + 1 for day in (23, 24)}
+
+
+async def test_screens_follow_at_once_and_nothing_happens_at_midnight(connection: Tx, scene: Scene) -> None:
+    campaign, device = scene.campaigns[0], scene.devices[0]
+    metrics = Metrics.create(CollectorRegistry())
+    async with opened(1, Reach()) as compiler:
+
+        async def plan(now: datetime) -> tuple[int, Playlist]:
+            """How many screens changed, and what the first is given now."""
+            changed = 0
+            while await screens.work_waits(connection, now, now + compiler.reach.renewal):
+                async with connection.transaction():
+                    done = await step(connection, now, compiler, metrics)
+                assert done is not None
+                changed += done.changed
+            body = await connection.fetchval(
+                "SELECT p.body FROM screens s JOIN playlists p USING (digest) WHERE s.device_id = $1", device
+            )
+            return changed, parse(body)
+
+        await mark_network(connection, NOW)
+        _, before = await plan(NOW)
+        assert shown(before, campaign, NOW, NOW + HOUR)
+        await set_cap(connection, campaign, PRICE)
+        await report(connection, device, scene.plays(1), Library())
+        changed, after = await plan(NOW)
+        assert changed == 2
+        assert not shown(after, campaign, NOW, NEXT)
+        assert shown(after, campaign, NEXT, NEXT + HOUR)
+        # it may be renewed in the meantime, and says the same
+        assert shown((await plan(NEXT - SECOND))[1], campaign, NEXT, NEXT + HOUR)
+        assert not await screens.work_waits(connection, NEXT, NEXT + compiler.reach.renewal)
 
 
 async def test_yesterdays_plays_use_up_yesterday(connection: Tx, scene: Scene) -> None:
