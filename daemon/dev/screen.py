@@ -45,6 +45,7 @@ class Screen:
     _played_until: datetime | None = None
     _unreported: list[dict[str, Any]] = field(default_factory=list)
     _backoff: float = 0.5
+    _called: asyncio.Event = field(default_factory=asyncio.Event)  # a heartbeat said that there is something to fetch
 
     async def activate(self, code: str) -> None:
         """Trade an activation code for a token; asked again until it is answered."""
@@ -81,7 +82,10 @@ class Screen:
             if after is None:
                 await self._wait()
             else:
-                await asyncio.sleep(after if self.ready else min(after, 2.0))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(after if self.ready else min(after, 2.0)):
+                        await self._called.wait()
+                self._called.clear()
 
     async def _poll(self) -> float:
         """Ask for the playlist; the seconds after which to ask again."""
@@ -126,6 +130,8 @@ class Screen:
                 reply = await self._call("POST", f"/v1/devices/{self.device_id}/heartbeat", body)
                 self._ahead = datetime.fromisoformat(reply["server_time"]).timestamp() - time.monotonic()
                 pause = float(reply["next_heartbeat_seconds"])
+                if reply["actions"]:  # `sync`, and `stop` with it: the new playlist has not what must stop
+                    self._called.set()
             await asyncio.sleep(pause)
 
     async def _playing(self) -> None:
