@@ -28,8 +28,8 @@ from playlists.queries import Row, Tx
 CHECKS = (timedelta(hours=6), timedelta(hours=1))  # before the start (SPEC 7)
 SILENT = timedelta(hours=1)  # after the start without a sign of any screen (SPEC 3)
 STORES = 50  # that a warning names
-PORTION = 10  # campaigns a transaction: each may mean a look at a million devices
-SECONDS = 2.0  # of a tick
+PORTION = 4  # campaigns a transaction: each may mean a look at every device there is
+SECONDS = 1.0  # of a tick
 BUDGETS = 1000  # a transaction
 
 

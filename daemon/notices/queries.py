@@ -56,11 +56,13 @@ async def append(tx: Tx, mails: Sequence[Mail], now: datetime) -> None:
     await tx.execute(APPEND, *zip(*mails, strict=True), now)
 
 
+KINDS = list(Kind)  # what a newer version beside us may owe besides is its own to send
 # the lease keeps others off; when its holder dies, they send the mail after it
 CLAIM = """
 WITH due AS (
     SELECT id FROM mails
     WHERE hour IS NOT NULL AND digest_id IS NULL AND sent_at IS NULL AND parked_at IS NULL AND next_attempt_at <= $1
+      AND kind = ANY ($3::text[])
     ORDER BY next_attempt_at, id
     LIMIT 1
     FOR UPDATE SKIP LOCKED
@@ -72,7 +74,7 @@ RETURNING id, kind, created_at, attempts, campaign_id"""
 
 async def claim(tx: Tx, now: datetime, lease: timedelta) -> Claim | None:
     """Take the sorted mail that has been due longest, for as long as the lease; None when there is none."""
-    record = await tx.fetchrow(CLAIM, now, lease)
+    record = await tx.fetchrow(CLAIM, now, lease, KINDS)
     if record is None:
         return None
     mail_id, kind, created_at, attempts, campaign_id = record

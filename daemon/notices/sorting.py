@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from daemon.notices.queries import KINDS
 from playlists.ids import TenantId
 from playlists.queries import Tx
 
@@ -18,7 +19,7 @@ LOCK = 0x6D61696C  # "mail": who holds this advisory lock sorts; it goes with th
 TURN = "SELECT pg_try_advisory_xact_lock($1)"
 FRESH = """
 SELECT id, tenant_id, kind FROM mails
-WHERE hour IS NULL AND sent_at IS NULL AND parked_at IS NULL
+WHERE hour IS NULL AND sent_at IS NULL AND parked_at IS NULL AND kind = ANY ($2::text[])
 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"""
 ALONE = """
 SELECT tenant_id, count(*) AS mails FROM mails
@@ -45,7 +46,7 @@ async def sort(tx: Tx, now: datetime, above: int) -> Counter[tuple[str, bool]]:
     """
     if not await tx.fetchval(TURN, LOCK):
         return Counter()
-    fresh = await tx.fetch(FRESH, BATCH)
+    fresh = await tx.fetch(FRESH, BATCH, KINDS)
     if not fresh:
         return Counter()
     hour = now.replace(minute=0, second=0, microsecond=0)

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from datetime import datetime, timedelta
-from html.parser import HTMLParser
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -17,41 +16,13 @@ from daemon.notices.queries import Claim
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
+from tests.daemon.notices.page import Page
 from tests.daemon.notices.test_mail import NOW, SENDER, notice, parsed
 from tests.daemon.notices.test_mailer import log, mailing, until
 from tests.doubles import FakeClock
 
 HOUR = timedelta(hours=1)
 TENANT = TenantId(UUID("019aab00-0000-7000-8000-00000000000a"))
-
-
-class Page(HTMLParser):
-    """The rows of a page's tables, cell by cell, and every tag that asks for something from elsewhere."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.foreign: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-        assert not [tag for tag in self._open if tag not in {"meta", "br"}]
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            self._open.append(tag)
-        self.foreign += [f"{tag} {name}" for name, _ in attributes if name in {"src", "href", "background"}]
-        self.foreign += [tag] if tag in {"script", "link", "img", "iframe", "object", "form"} else []
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in {"td", "th"}:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] in {"td", "th"}:
-            self.rows[-1][-1] += data
 
 
 def digest(count: int, **more: Any) -> Digest:
@@ -251,8 +222,8 @@ async def test_claims_and_sorting_look_at_what_is_due_alone(connection: Tx, cloc
     tenant = await connection.fetchval("SELECT tenant_id FROM mails LIMIT 1")
     await connection.execute("VACUUM ANALYZE mails")
     for statement, arguments in (
-        (queries.CLAIM, (now, timedelta(seconds=15))),
-        (sorting.FRESH, (5000,)),
+        (queries.CLAIM, (now, timedelta(seconds=15), queries.KINDS)),
+        (sorting.FRESH, (5000, queries.KINDS)),
         (sorting.ALONE, (now, [tenant])),
         (sorting.SORTED, (now, [1, 2], [3, None])),
         (queries.SENT_WITH_IT, (1, now)),

@@ -14,6 +14,7 @@ from daemon.notices.kinds import Kind, kind
 from daemon.notices.mail import Notice, StoreLine, Summary, message
 from daemon.notices.wording import REASONS
 from playlists.ids import CampaignId, TenantId
+from tests.daemon.notices.page import Page
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CAMPAIGN = CampaignId(UUID("019aab00-0000-7000-8000-000000000001"))
@@ -54,6 +55,11 @@ def test_every_kind_has_its_headers_and_both_bodies(of: Kind) -> None:
     text, page = (part.get_content() for part in mail.iter_parts())
     assert "Sale\n====\n" in text
     assert 'style="' in page
+    assert Page(page).foreign == []
+    sent = message(notice(of, campaign_name="Ünïcödé " * 12), SENDER, NOW).as_bytes()
+    assert sent.isascii()
+    assert max(map(len, sent.split(b"\r\n"))) <= 78
+    assert b"\n" not in sent.replace(b"\r\n", b"")
 
 
 def test_times_are_the_advertisers_and_money_has_its_currency() -> None:
