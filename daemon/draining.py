@@ -242,7 +242,15 @@ async def _noted(sorting: Sorting, campaign_id: CampaignId, error: Exception) ->
     try:
         async with tx.transaction():
             row = await due.note_attempt(tx, campaign_id, now, rules.retries)
-            log.error("transition failed", campaign_id=str(campaign_id), attempt=row["attempts"], exc_info=error)
+            trace = error if sorting.bad[0][0] == campaign_id else None  # one of many is enough
+            log.error(
+                "transition failed",
+                campaign_id=str(campaign_id),
+                change=sorting.lane.change.kind,
+                attempt=row["attempts"],
+                error=str(error),
+                exc_info=trace,
+            )
             if row["attempts"] <= len(rules.retries):
                 return True
             note = f"its transition failed {row['attempts']} times"

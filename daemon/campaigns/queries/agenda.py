@@ -34,6 +34,7 @@ FROM (SELECT
         WHERE {state} AND {at} <= {now} AND {at} >= {bound} AND retry_at IS NULL
           AND id <> ALL (ARRAY(SELECT campaign_id FROM quarantine)) ORDER BY {at} LIMIT 1) l)
         AS late
+    OFFSET 0 -- each is looked for once
 ) looked, (
     SELECT min(greatest({due}, retry_at, quarantined_until)) AS next, min({due}) AS since
     FROM (SELECT {at} AS at, retry_at, quarantined_until FROM resting WHERE {state} AND {at} <= {now}) r
@@ -44,9 +45,9 @@ FROM (SELECT
 NEXT_DUE = f"""
 WITH resting AS MATERIALIZED (
     SELECT c.*, q.retry_at AS quarantined_until
-    FROM (SELECT id FROM (SELECT id FROM campaigns WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT 1000) failed
-          UNION SELECT campaign_id FROM quarantine) tried
-    JOIN campaigns c ON c.id = tried.id LEFT JOIN quarantine q ON q.campaign_id = tried.id
+    FROM campaigns c LEFT JOIN quarantine q ON q.campaign_id = c.id
+    WHERE c.id = ANY (ARRAY((SELECT id FROM campaigns WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT 1000)
+                            UNION SELECT campaign_id FROM quarantine))
 ), agenda AS ({
     " UNION ALL ".join(
         (
