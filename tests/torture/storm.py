@@ -6,6 +6,7 @@ to the broker cut. What is left is read as a history.
 
 import asyncio
 import json
+import os
 import random
 import secrets
 import signal
@@ -37,9 +38,9 @@ from tests.whole.postgres import Postgres
 DAEMONS = 3
 FUNDED_MICROS = 10**15
 SMTP_TIMEOUT = 2.0  # a killed daemon's claim on a mail ends five seconds later
-SHORTEST, LONGEST = 1.0, 8.0  # seconds that a daemon lives that meets no failpoint
-TRAPS, LATEST_PASS = 5, 3  # armed in each life, and at which pass at the latest one springs
-GENTLE = 0.2  # of them do not kill
+SHORTEST, LONGEST = 0.1, 6.0  # seconds that a daemon serves that meets no failpoint
+UNBORN, LONGEST_BIRTH = 0.15, 30.0  # share of those that die before they serve, and seconds until each would
+TRAPS, LATEST_PASS = 5, 3  # that kill, armed in each life, and at which pass at the latest one springs
 AHEAD = timedelta(seconds=1.5)  # from the writing of a burst to its instant
 OUTAGE = 4.0  # seconds without a broker
 QUIET = 300.0  # seconds until all is done that was due
@@ -62,13 +63,18 @@ SELECT (SELECT count(*) FROM outbox) AS messages,
 
 
 class Size(NamedTuple):
-    """How much of a storm: kills, campaigns in so many bursts, and at which shares of the kills servers go."""
+    """How much of a storm: kills, campaigns in so many bursts, and at which shares of the kills servers go.
+
+    PostgreSQL is ended, the way to the broker shut, or a black hole; `seed` is that of the traps and of their victims.
+    """
 
     rounds: int
     campaigns: int
     bursts: int
     crashes: tuple[float, ...] = ()
     cuts: tuple[float, ...] = ()
+    holes: tuple[float, ...] = ()
+    seed: int = 11
 
 
 @dataclass
@@ -133,12 +139,16 @@ class Storm:
     customer: Customer
     size: Size
     tell: Callable[[str], None]
-    chance: random.Random = field(default_factory=lambda: random.Random(11))
+    chance: random.Random = field(init=False)
     before: int = 0  # kills before it blew
     kills: int = 0
-    by_signal: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)  # by failpoint, or by signal
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)  # a burst must not lose its server
     began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Draw by the seed."""
+        self.chance = random.Random(self.size.seed)
 
     async def blow(self) -> None:
         """Kill until the rounds are over and every burst is written; then let all daemons live."""
@@ -153,6 +163,8 @@ class Storm:
                         deeds.create_task(self._at(share, self._crash))
                     for share in self.size.cuts:
                         deeds.create_task(self._at(share, self._cut))
+                    for share in self.size.holes:
+                        deeds.create_task(self._at(share, self._swallow))
                     deeds.create_task(self._reached(1))
                 over.set()
             self.revive()
@@ -182,30 +194,37 @@ class Storm:
         """What must be left."""
         return self.plan.model() | self.customer.model()
 
-    def deaths(self) -> Counter[str]:
-        """How often daemons died, or were held up, by failpoint; and died by signal."""
-        lines = (line for daemon in self.daemons for line in daemon.logged() if line["event"] == "failpoint")
-        told = Counter(f"{line['name']} {line['action']}" for line in lines)
-        return told + Counter({"(signal)": self.by_signal, "(before)": self.before})
-
     async def _live(self, daemon: Daemon, over: asyncio.Event) -> None:
         """Life after life of one daemon, each ended by a failpoint or, where it meets none, from outside."""
         while not over.is_set():
-            traps = (self._trap(name) for name in self.chance.sample(POINTS, TRAPS))
-            daemon.start({VARIABLE: ",".join(traps)})
-            ends = time.monotonic() + self.chance.uniform(SHORTEST, LONGEST)
-            while daemon.running.poll() is None and time.monotonic() < ends and not over.is_set():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+            daemon.start({VARIABLE: ",".join(self._traps())})
+            if self.chance.random() > UNBORN:
+                await self._while_alive(daemon, LONGEST_BIRTH, over, until_ready=True)
+            await self._while_alive(daemon, self.chance.uniform(SHORTEST, LONGEST), over)
             if daemon.running.poll() is None:
-                self.by_signal += 1
                 await daemon.kill()
+                self.deaths["(signal)"] += 1
+            else:
+                self.deaths[died_at(daemon)] += 1
             assert daemon.running.returncode == -signal.SIGKILL, daemon.last_words()
             self.kills += 1
 
-    def _trap(self, name: str) -> str:
-        action = "error" if name.startswith(SOFT) else "sleep(1)"
-        action = action if self.chance.random() < GENTLE else "kill"
-        return f"{name}={action}@{self.chance.randint(1, LATEST_PASS)}"
+    async def _while_alive(
+        self, daemon: Daemon, seconds: float, over: asyncio.Event, *, until_ready: bool = False
+    ) -> None:
+        ends = time.monotonic() + seconds
+        while daemon.running.poll() is None and time.monotonic() < ends and not over.is_set():
+            if until_ready and await daemon.probe(self.customer.session, "readyz") == 200:
+                return
+            await asyncio.sleep(0.05)
+
+    def _traps(self) -> list[str]:
+        """What to arm in a life: where the fewest have died, and for a second or an error where any may pass."""
+        rare = sorted(POINTS, key=lambda name: (self.deaths[name], self.chance.random()))[:TRAPS]
+        gentle = self.chance.choice([name for name in POINTS if name not in rare])
+        action = "error" if gentle.startswith(SOFT) else "sleep(1)"
+        traps = [*((name, "kill") for name in rare), (gentle, action)]
+        return [f"{name}={action}@{self.chance.randint(1, LATEST_PASS)}" for name, action in traps]
 
     async def feed(self) -> None:
         """Write the bursts, each when its share of the kills is reached."""
@@ -237,6 +256,12 @@ class Storm:
         await asyncio.sleep(OUTAGE)
         self.servers.gate.open()
         self.tell("       the broker was away and is back")
+
+    async def _swallow(self) -> None:
+        self.servers.gate.freeze()
+        await asyncio.sleep(OUTAGE)
+        self.servers.gate.open()
+        self.tell("       the broker was silent and answers again")
 
     async def _left(self) -> dict[str, int]:
         """What is still to be done, by what it is."""
@@ -279,12 +304,22 @@ async def migrated(daemon: Daemon) -> int:
     return len(traps) - 1
 
 
+def died_at(daemon: Daemon) -> str:
+    """The failpoint that a daemon said it died at."""
+    with daemon.log.open("rb") as log:
+        log.seek(-min(600, log.seek(0, os.SEEK_END)), os.SEEK_END)
+        last = log.read().splitlines()[-1]
+    told = json.loads(last)
+    assert (told["event"], told["action"]) == ("failpoint", "kill"), daemon.last_words()
+    return str(told["name"])
+
+
 def summary(storm: Storm, history: History) -> str:
     """What a storm was, in lines."""
     seconds = time.monotonic() - storm.began
     events = Counter(json.loads(record.value)["id"] for record in history.records)
     letters = Counter(letter.message_id for letter in history.letters)
-    deaths = ", ".join(f"{name} {count}" for name, count in sorted(storm.deaths().items()))
+    deaths = ", ".join(f"{name} {count}" for name, count in sorted(storm.deaths.items()))
     return (
         f"{storm.kills} kills, {len(storm.plan.campaigns):,} campaigns due, {len(history.log):,} transitions,"
         f" {len(events):,} messages ({len(history.records) - len(events):,} repeats), {len(letters):,} mails"
