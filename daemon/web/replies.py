@@ -6,7 +6,9 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from daemon.campaigns import obstacles as campaign_obstacles
 from daemon.web.bodies import Blocked, Day, Flag, Mime
+from devices import obstacles
 
 Money = Annotated[str, Meta(description="A decimal amount, two to six decimals", examples=["500.00"])]
 Wall = Annotated[str, Meta(description="Local wall time", examples=["2026-12-01T09:00:00"])]
@@ -293,6 +295,9 @@ class DeliveryReply(Struct):
     digest: str | None
 
 
+_WHY = [str(code) for code in (*campaign_obstacles.Code, *obstacles.Code)]
+
+
 class ExplainReason(Struct, omit_defaults=True):
     """One reason; `reason`, `note` and `actor` are those of what lies behind it.
 
@@ -300,7 +305,7 @@ class ExplainReason(Struct, omit_defaults=True):
     it holds for; without it, for all.
     """
 
-    code: str
+    code: Annotated[str, Meta(extra_json_schema={"enum": _WHY})]
     detail: str
     since: datetime | None = None
     until: datetime | None = None

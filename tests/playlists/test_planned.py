@@ -48,6 +48,13 @@ def test_around_is_the_stretch_in_which_the_same_are_eligible() -> None:
     assert planned(PLAYLIST.body, ONE, BEGIN + 8 * HOUR).around
 
 
+def test_the_youngest_past_the_longest_sequence_has_no_slot() -> None:
+    crowd = [placement(CampaignId(UUID(int=number)), 0 * HOUR, 48 * HOUR) for number in range(1, 23 * 6 + 2)]
+    body = compile_playlist(crowd, Screen("UTC", 6, (), ()), BEGIN, BEGIN + 48 * HOUR).body
+    assert planned(body, crowd[-1].campaign_id, BEGIN + HOUR) == Planned(True, True, False, None)
+    assert planned(body, crowd[-2].campaign_id, BEGIN + HOUR).around
+
+
 def test_what_is_not_there() -> None:
     assert planned(PLAYLIST.body, CampaignId(UUID(int=9)), BEGIN) == Planned(False, True, False, None)
     assert planned(PLAYLIST.body, WAITING, BEGIN + 9 * HOUR) == Planned(True, True, False, None)
