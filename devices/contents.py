@@ -46,6 +46,10 @@ class Library:
     def __init__(self) -> None:
         self._kept: OrderedDict[Digest, Contents] = OrderedDict()
 
+    def kept(self, digest: Digest) -> Contents | None:
+        """The contents of a playlist that somebody spoke of lately; None does not mean that there is none."""
+        return self._kept.get(digest)
+
     async def contents(self, tx: Tx, digests: Iterable[Digest]) -> dict[Digest, Contents]:
         """The contents of those of the playlists that are kept here or in the database."""
         wanted = set(digests)

@@ -238,7 +238,7 @@ async def _counts(call: Call, rows: Sequence[Row]) -> dict[CampaignId, dict[str,
 async def _holding(call: Call, rows: Sequence[Row]) -> dict[CampaignId, int]:
     """How many screens still hold each of those campaigns that were stopped in an emergency."""
     stopped = [row["id"] for row in rows if Reason.EMERGENCY_STOP in row["pause_causes"]]
-    return {one: await screens_holding(call.tx, one, call.now) for one in stopped}
+    return await screens_holding(call.tx, stopped, call.now)
 
 
 def _caller(call: Call) -> Caller:

@@ -1,6 +1,6 @@
 """Statements over the playlists that screens have shown to hold, or were sent since."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from playlists.ids import CampaignId, DeviceId, Digest
@@ -33,20 +33,33 @@ async def shown(tx: Tx, device_id: DeviceId) -> set[Digest]:
     return {Digest(digest) for digest in row if digest} if row else set()
 
 
-# What is over plays nowhere. Bodies are searched, not read: the id of a campaign stands nowhere else in them.
+# What is over plays nowhere, and what was compiled after a stop has not what was stopped (a minute is for who compiled
+# meanwhile). Bodies are searched, not read: the id of a campaign stands nowhere else in them.
 SCREENS_HOLDING = """
-WITH held AS MATERIALIZED (
+WITH stopped AS MATERIALIZED (
+    SELECT campaign_id, began_at FROM pauses
+    WHERE campaign_id = ANY ($1::uuid[]) AND cause = 'EMERGENCY_STOP' AND ended_at IS NULL
+), held AS MATERIALIZED (
     SELECT digest FROM presence WHERE digest IS NOT NULL UNION SELECT sent_digest FROM presence
 ), old AS MATERIALIZED (
-    SELECT p.digest FROM playlists p
+    SELECT s.campaign_id, p.digest FROM stopped s, playlists p
     WHERE p.digest IN (SELECT digest FROM held) AND p.valid_until > $2
-      AND position(convert_to($1::text, 'UTF8') IN p.body) > 0
+      AND p.created_at <= s.began_at + interval '1 minute'
+      AND position(convert_to(s.campaign_id::text, 'UTF8') IN p.body) > 0
 )
-SELECT count(*) FROM presence WHERE digest IN (SELECT digest FROM old) OR sent_digest IN (SELECT digest FROM old)
+SELECT campaign_id, count(DISTINCT device_id) AS screens
+FROM (SELECT o.campaign_id, p.device_id FROM old o JOIN presence p ON p.digest = o.digest
+      UNION ALL SELECT o.campaign_id, p.device_id FROM old o JOIN presence p ON p.sent_digest = o.digest) holding
+GROUP BY campaign_id
 """
 
 
-async def screens_holding(tx: Tx, campaign_id: CampaignId, now: datetime) -> int:
-    """How many screens may still hold a playlist that has the campaign; a silent one is believed to (SPEC 7)."""
-    count: int = await tx.fetchval(SCREENS_HOLDING, str(campaign_id), now)
-    return count
+async def screens_holding(tx: Tx, stopped: Collection[CampaignId], now: datetime) -> dict[CampaignId, int]:
+    """How many screens may still hold a playlist that has each of these stopped campaigns (SPEC 7).
+
+    A silent screen is believed to hold what it showed last.
+    """
+    if not stopped:
+        return {}
+    rows = await tx.fetch(SCREENS_HOLDING, list(stopped), now)
+    return dict.fromkeys(stopped, 0) | {CampaignId(row["campaign_id"]): row["screens"] for row in rows}

@@ -105,12 +105,13 @@ async def test_polls_ask_the_database_nothing(served: Instance, scene: Scene, po
     server = await asyncpg.connect(postgres)
     await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
     await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
-    await server.close()
     for headers, status in ((ask, 304), ({}, 200), (ask, 304)):
         assert (await served.call("GET", path, scene.token, headers=headers))[0] == status
     beat = {"device_time": "2026-11-22T12:00:00Z", "screen": "on"}
     status, told = await post(served, scene, "heartbeat", beat)
     assert (status, told["type"]) == (503, "urn:signaged:unavailable")
+    await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    await server.close()
 
 
 async def test_tokens_open_their_own_device_and_nothing_else(
