@@ -81,6 +81,8 @@ def test_reasons_come_widest_first_and_what_follows_from_them_is_left_out() -> N
     ]  # fmt: skip
     silent = WHERE_IT_RUNS._replace(silent=True, delivery="OFFERED", held=OLD)
     assert [one.code for one in told(silent, HERE_AND_NOW, {NEW: PLAYS})] == ["OFFLINE", "NOT_READY", "OLDER_PLAYLIST"]
+    shut = WHERE_IT_RUNS._replace(opening_hours=EVENING, silent=True)
+    assert [one.code for one in told(shut, HERE_AND_NOW, {NEW: LISTS})] == ["STORE_CLOSED", "OFFLINE"]
 
 
 @pytest.mark.parametrize(
