@@ -22,12 +22,13 @@ from daemon.session import (
     deadline,
     described,
     drop,
+    dropped_on_failure,
     prepared,
     quoted,
     set_codecs,
     transient,
 )
-from playlists.queries import Tx
+from playlists.queries import Row, Tx
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -50,6 +51,11 @@ __all__ = [  # with what its callers need of a session
 log = structlog.get_logger("daemon.database")
 
 GRACE = 0.5  # seconds more than connecting may take, so that it is known which of the two took too long
+OWN_BACKEND = "SELECT pid, backend_start AS began FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+END_BACKENDS = """
+SELECT pg_terminate_backend(a.pid)
+FROM unnest($1::int[], $2::timestamptz[]) AS given_up (pid, began)
+JOIN pg_stat_activity a ON a.pid = given_up.pid AND a.backend_start = given_up.began"""
 ASK_AGAIN = 0.1  # seconds between two questions after a commit without an answer
 
 
@@ -80,7 +86,8 @@ class Database:
     available: bool = False
     schema_ready: bool = False  # set once by who has seen the schema; until then a missing table is no bug
     _pool: Pool = field(init=False, repr=False)
-    _own: set[Connection] = field(default_factory=set, repr=False)  # the dedicated ones
+    _own: dict[Connection, list[Row]] = field(default_factory=dict, repr=False)  # dedicated, and the server's process
+    _left: list[Row] = field(default_factory=list, repr=False)  # the processes of those that were given up
     _sessions_checked: bool = False  # since the last outage
 
     @classmethod
@@ -136,12 +143,11 @@ class Database:
         dead link. The end of the block drops it. Raises DatabaseUnavailable as `transaction` does.
         """
         async with self._translated():
-            connection = await self._connect(f"{self.name} {name}")
-            self._own.add(connection)
+            connection = await self._connect(f"{self.name} {name}", own=True)
             try:
                 yield connection
             finally:
-                self._own.discard(connection)
+                self._left += self._own.pop(connection, [])
                 connection.terminate()
 
     async def renew(self, settings: DatabaseSettings) -> None:
@@ -236,7 +242,7 @@ class Database:
     async def _connect_pooled(self, *_: object, **__: object) -> Connection:
         return await self._connect(self.name)
 
-    async def _connect(self, name: str) -> Connection:
+    async def _connect(self, name: str, *, own: bool = False) -> Connection:
         """Connect, become the application's role and set codecs, all within `connect_timeout`."""
         limit = self.settings.connect_timeout.total_seconds()
         patience = self.settings.statement_timeout.total_seconds() + 2
@@ -245,10 +251,26 @@ class Database:
             async with asyncio.timeout(limit):
                 connection = await connect(url, limit, name, patience, sessions_checked=checked)
                 self._sessions_checked = True
+                backends = await self._end_left(connection, limit, own=own)  # as the login: the role sees no others
                 await prepared(connection, limit, self._session() | {"role": self.settings.role})
         except TimeoutError as error:
             raise DatabaseUnavailable(f"cannot connect: no answer within {limit:g} s") from error
+        if own:
+            self._own[connection] = backends
         return connection
+
+    async def _end_left(self, connection: Connection, seconds: float, *, own: bool) -> list[Row]:
+        """End the sessions that were given up, and tell which the new one is if it is somebody's own.
+
+        On a dead link the server would keep their locks for another half minute.
+        """
+        left, self._left = self._left, []
+        async with dropped_on_failure(connection), deadline(connection, seconds):
+            # another login's, from before a reload, are not ours to end
+            with suppress(asyncpg.InsufficientPrivilegeError):
+                if left:
+                    await connection.fetch(END_BACKENDS, [row["pid"] for row in left], [row["began"] for row in left])
+            return await connection.fetch(OWN_BACKEND) if own else []
 
     def _session(self) -> dict[str, str]:
         statement_ms = round(self.settings.statement_timeout.total_seconds() * 1000)

@@ -109,7 +109,7 @@ async def connect(
     """
     try:
         connection = await _connected(url, seconds, name, patience)
-        async with _or_dropped(connection), deadline(connection, seconds):
+        async with dropped_on_failure(connection), deadline(connection, seconds):
             _watch_link(connection)
             if not sessions_checked and await pooled(connection):
                 await insist_on_sessions(connection, partial(_second, url, seconds))
@@ -126,7 +126,7 @@ async def prepared(connection: Connection, seconds: float, session: dict[str, st
     Set after connecting: poolers refuse most settings in the greeting.
     """
     try:
-        async with _or_dropped(connection), deadline(connection, seconds):
+        async with dropped_on_failure(connection), deadline(connection, seconds):
             await connection.fetch(SET_SESSION, list(session), list(session.values()))
             await set_codecs(connection)
     except CONNECT_ERRORS as error:
@@ -154,7 +154,8 @@ async def _second(url: str, seconds: float) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def _or_dropped(connection: Connection) -> AsyncIterator[None]:
+async def dropped_on_failure(connection: Connection) -> AsyncIterator[None]:
+    """Leave no connection behind that nobody was given."""
     try:
         yield
     except BaseException:

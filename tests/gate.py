@@ -15,6 +15,7 @@ class Pair:
 
     caller: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    meant: bool = False  # its next COMMIT is to be lost
     gone: bool = False  # neither end hears of the other any more, nor that it is so
 
     def abort(self) -> None:
@@ -34,7 +35,7 @@ class Gate:
     _pairs: set[Pair] = field(default_factory=set)
     _chunk: int = 65536
     _pause: float = 0.0
-    _losing: list[bool] = field(default_factory=list)
+    _losing: list[tuple[bool, bytes]] = field(default_factory=list)
 
     def freeze(self) -> None:
         """Swallow what is sent and answer nothing, as a dead link does."""
@@ -55,9 +56,12 @@ class Gate:
         """Pass so many bytes, then nothing for so many seconds, and again."""
         self._chunk, self._pause = chunk, pause
 
-    def lose_commit(self, *, arrives: bool) -> None:
-        """Cut the connection of the next COMMIT: once the server has answered it, or before it sees it."""
-        self._losing.append(arrives)
+    def lose_commit(self, *, arrives: bool, of: bytes = b"") -> None:
+        """Cut the connection of the next COMMIT, once the server has answered it or before it sees it.
+
+        `of` is what was sent on that connection before, such as the text of a statement.
+        """
+        self._losing.append((arrives, of))
 
     def hold_ends(self) -> None:
         """Pass bytes, but let nobody know when a connection ends."""
@@ -78,9 +82,13 @@ class Gate:
 
     async def _lost(self, pair: Pair, data: bytes) -> bool:
         """Whether this was the commit that is to be lost; it is, then."""
-        if not (self._losing and data.endswith(COMMIT)):
+        if not self._losing:
             return False
-        arrives = self._losing.pop(0)
+        arrives, of = self._losing[0]
+        pair.meant = pair.meant or of in data
+        if not (pair.meant and data.endswith(COMMIT)):
+            return False
+        self._losing.pop(0)
         pair.gone = True  # from now on the server talks to nobody
         if arrives:
             pair.server.write(data)
@@ -133,4 +141,23 @@ async def gate_to(host: str, port: int) -> AsyncIterator[Gate]:
         gate.open()
         gate.shut()
         server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[int]:
+    """The port of a server that takes every connection and never says a word."""
+    kept: list[asyncio.StreamWriter] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kept.append(writer)
+        await reader.read()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in kept:
+            writer.transport.abort()
         await server.wait_closed()

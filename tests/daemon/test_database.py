@@ -215,6 +215,16 @@ async def test_half_open_connections_end_at_the_deadline_and_are_replaced(databa
     await ask(database, "SELECT 1", timeout=0.3)  # nor are those in the pool trusted any more
 
 
+async def test_locks_of_a_session_that_was_given_up_are_free_at_once(database: Database, gate: Gate) -> None:
+    take = "SELECT pg_try_advisory_lock(7)"
+    async with database.dedicated("test") as own:
+        assert await own.fetchval(take)
+        gate.vanish()  # the server hears of no end
+    async with database.dedicated("test") as own, asyncio.timeout(2):
+        while not await own.fetchval(take):  # noqa: ASYNC110 - the server sets no event of ours
+            await asyncio.sleep(0.02)
+
+
 async def test_link_that_trickles_ends_at_the_deadline(database: Database, gate: Gate) -> None:
     await ask(database, "SELECT 1")
     gate.trickle(20, 0.05)

@@ -49,6 +49,7 @@ async def test_transaction_mode_is_refused_before_anything_is_done(
     assert await owner_connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
+@pytest.mark.torture
 async def test_pool_without_room_says_so_in_time(database_url: str) -> None:
     async with pgbouncer(database_url, "session", size=1) as url, Database.open(settings(url)) as database:
         with pytest.raises(DatabaseUnavailable, match="cannot connect"):

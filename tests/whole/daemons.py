@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,16 @@ class Daemon:
 
     def logged(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@asynccontextmanager
+async def running(folder: Path, sections: Sections) -> AsyncIterator[Daemon]:
+    daemon = Daemon(folder, sections)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        await daemon.end()
 
 
 def toml(sections: Sections) -> str:
