@@ -11,7 +11,7 @@ from typing import NamedTuple
 from daemon.outbox.queries import Row
 from playlists.queries import Tx
 
-WINDOW = 20_000  # rows of a shard, from its floor on, that one look goes over
+WINDOW = 10_000  # rows of a shard, from its floor on, that one look goes over
 
 
 class Place(NamedTuple):
@@ -50,12 +50,11 @@ WHERE (outbox.shard, outbox.id) > (wanted.shard, wanted.floor) AND outbox.shard 
 ORDER BY outbox.shard, outbox.id
 LIMIT $6"""
 
-# of these, what is not in a partition to pass
+# of these, what is not in a partition to pass; nor is what has no topic
 _OTHERS = f"""
 SELECT near.* FROM ({_WINDOW}) AS near
-WHERE NOT EXISTS (
-    SELECT FROM unnest($3::text[], $4::integer[], $5::integer[]) AS passed (topic, partition, partitions)
-    WHERE passed.topic = near.topic AND crc32(near.key::text::bytea) % passed.partitions = passed.partition)"""  # noqa: S608 - of constants
+WHERE (near.topic || '/' || crc32(near.key::text::bytea) % ($5::integer[])[array_position($4::text[], near.topic)]
+       = ANY ($3::text[])) IS NOT TRUE"""  # noqa: S608 - of constants
 
 LOOK = f"""
 SELECT wanted.shard, coalesce(first.id - 1, last.id, wanted.floor), pg_current_xact_id()::text::bigint,
@@ -76,20 +75,25 @@ CROSS JOIN LATERAL ({_OTHERS}
 
 @dataclass(slots=True)
 class Bypass:
-    """The partitions that one connection reads past, and how far each shard is known to hold nothing else."""
+    """The partitions that are read past, and how far each shard is known to hold nothing else.
+
+    The floors stay true for `basis`, the partitions that the last look passed: ids only rise. So one that is tried in
+    vain costs no second walk over all its rows.
+    """
 
     places: frozenset[Place] = frozenset()
+    basis: frozenset[Place] = frozenset()
     floors: dict[int, Floor] = field(default_factory=dict)
 
     def pass_by(self, places: Iterable[Place]) -> None:
-        """Read past these from now on; when one of the former is not among them, its rows are below the floors."""
-        wanted = frozenset(places)
-        if not self.places <= wanted:
-            self.floors.clear()
-        self.places = wanted
+        """Read past these from now on, and past no others."""
+        self.places = frozenset(places)
 
     async def look(self, tx: Tx, shards: Iterable[int], partitions: Mapping[str, int]) -> None:
         """Let the floors rise; `partitions` says how many each topic has. Once in a while, outside a transaction."""
+        if not self.basis <= self.places:
+            self.floors.clear()
+        self.basis = self.places
         for shard, bare, mine, oldest in await tx.fetch(LOOK, *self._arguments(shards, partitions)):
             self.floors[shard] = risen(self.floors.get(shard, Floor()), bare, mine, oldest)
 
@@ -100,13 +104,9 @@ class Bypass:
 
     def _arguments(
         self, shards: Iterable[int], partitions: Mapping[str, int]
-    ) -> tuple[Sequence[int], Sequence[int], Sequence[str], Sequence[int], Sequence[int], int]:
-        wanted, passed = list(shards), list(self.places)
-        return (
-            wanted,
-            [self.floors.get(shard, Floor()).passed for shard in wanted],
-            [place.topic for place in passed],
-            [place.partition for place in passed],
-            [partitions[place.topic] for place in passed],
-            WINDOW,
-        )
+    ) -> tuple[Sequence[int], Sequence[int], Sequence[str], Sequence[str], Sequence[int], int]:
+        wanted = list(shards)
+        known = self.floors if self.basis <= self.places else {}
+        floors = [known.get(shard, Floor()).passed for shard in wanted]
+        passed = [f"{place.topic}/{place.partition}" for place in self.places]
+        return wanted, floors, passed, list(partitions), list(partitions.values()), WINDOW

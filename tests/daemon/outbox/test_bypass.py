@@ -103,19 +103,30 @@ async def test_what_a_person_holds_back_stays_above_the_floor(connection: Tx, cl
     assert await read(passing, connection) == [sick] * 3
 
 
-async def test_a_partition_that_is_passed_too_keeps_the_floors_and_one_that_is_not_resets_them() -> None:
-    passing = Bypass(frozenset({STUCK}), {5: Floor(100)})
-    passing.pass_by([STUCK, Place("campaigns", 2)])
-    assert passing.floors == {5: Floor(100)}
-    passing.pass_by([Place("campaigns", 2)])
-    assert not passing.floors
+async def test_floors_hold_for_the_partitions_that_the_look_passed_and_for_no_fewer(
+    connection: Tx, clock: FakeClock
+) -> None:
+    passing, other = Bypass(), key(2)
+    both = [STUCK, Place("campaigns", 2)]
+    passing.pass_by(both)
+    await write(connection, clock, key(1), 1, 2)
+    await write(connection, clock, other, 1)
+    await looks(passing, connection, 3)
+    floor = passing.floors[5].passed
+    passing.pass_by([STUCK])
+    assert await read(passing, connection) == [other], "it is below the floor"
+    passing.pass_by([*both, Place("devices", 0)])
+    assert (await read(passing, connection), passing.floors[5].passed) == ([], floor)
+    passing.pass_by([STUCK])
+    await looks(passing, connection, 1)
+    assert passing.floors[5].passed == 0
 
 
 async def test_reading_past_goes_by_the_index(connection: Tx, owner_connection: Tx, clock: FakeClock) -> None:
     await queries.go_by_index(connection)
     await write(connection, clock, key(1), *range(1, 2001))
     await owner_connection.execute("ANALYZE outbox")
-    values = ("'{5}'", "'{1000}'", "'{campaigns}'", "'{1}'", "'{3}'", "20000", "500")
+    values = ("'{5}'", "'{1000}'", "'{campaigns/1}'", "'{campaigns}'", "'{3}'", "20000", "500")
     for statement in (bypass.LOOK, bypass.READ_PAST):
         filled = reduce(lambda text, each: text.replace(f"${each[0]}", each[1]), enumerate(values, 1), statement)
         plan = "\n".join(record[0] for record in await connection.fetch("EXPLAIN " + filled))
