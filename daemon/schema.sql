@@ -638,7 +638,7 @@ CREATE INDEX campaigns_stopped ON public.campaigns USING btree (end_at) WHERE ('
 
 CREATE INDEX campaigns_to_complete ON public.campaigns USING btree (end_at, id) WHERE (status = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text]));
 
-CREATE INDEX campaigns_to_distribute ON public.campaigns USING btree (start_at, id) WHERE ((distributed_at IS NULL) AND (status = ANY (ARRAY['SCHEDULED'::text, 'ACTIVE'::text])));
+CREATE INDEX campaigns_to_distribute ON public.campaigns USING btree (start_at, id) WHERE ((distributed_at IS NULL) AND (status = ANY (ARRAY['SCHEDULED'::text, 'ACTIVE'::text])) AND (pause_causes = '{}'::text[]));
 
 CREATE INDEX campaigns_to_expire ON public.campaigns USING btree (LEAST(approve_by, end_at), id) WHERE (status = 'PENDING_APPROVAL'::text);
 

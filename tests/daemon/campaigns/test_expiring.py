@@ -9,14 +9,14 @@ from daemon.campaigns import booking
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.errors import Invalid, InvalidTransition
 from daemon.campaigns.money import micros
-from daemon.campaigns.queries import schedule
+from daemon.campaigns.queries import agenda, claiming, schedule
 from daemon.campaigns.queries.agenda import next_due
 from daemon.verify import verify
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
 from tests.daemon.campaigns.world import HOUR, LIMITS, NOW, OPERATOR, advertiser, column, log_of
-from tests.daemon.test_tick import Ticking
+from tests.daemon.test_tick import Ticking, planned
 
 DAY, INSTANT = timedelta(days=1), timedelta(microseconds=1)
 WAIT = timedelta(days=30)
@@ -144,3 +144,30 @@ async def test_a_deadline_lies_in_the_window_and_binds_whoever_starts_by_hand(co
     with pytest.raises(InvalidTransition, match="start_deadline is past"):
         await booking.execute(connection, campaign_id, start + INSTANT, OPERATOR)
     assert await Ticking(connection).at(start + INSTANT) == ["missed"]
+
+
+@pytest.mark.parametrize("rows", [50, 20_000])
+async def test_what_expires_is_found_by_index(owner_connection: Tx, rows: int) -> None:
+    _, [campaign_id] = await pending(owner_connection)
+    await owner_connection.execute(
+        """INSERT INTO campaigns (tenant_id, name, channel, timezone, start_at, end_at, tzdata_version, budget_micros,
+                                  held_micros, status, approve_by, correlation_id, created_by, created_at, updated_at)
+           SELECT tenant_id, 'Copy ' || n, channel, timezone, start_at, end_at, tzdata_version, budget_micros,
+                  budget_micros, status, approve_by + n * interval '1 min', correlation_id, created_by, created_at,
+                  updated_at
+           FROM campaigns, generate_series(1, $2::int) n WHERE id = $1""",
+        campaign_id,
+        rows,
+    )
+    await owner_connection.execute("ANALYZE campaigns")
+    if rows < 1000:
+        await owner_connection.execute("SET enable_seqscan = off")
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        await owner_connection.execute(f"SET plan_cache_mode = {mode}")
+        place = "'-infinity', '00000000-0000-0000-0000-000000000000'"
+        plan = await planned(owner_connection, claiming.CLAIM_TO_EXPIRE, f"'{NOW + WAIT}', 1000, {place}")
+        assert "campaigns_to_expire" in plan, plan
+        assert "Seq Scan on campaigns" not in plan, plan
+        plan = await planned(owner_connection, agenda.NEXT_DUE, f"'{NOW}', '1 day', '-infinity'")
+        assert plan.count("campaigns_to_expire") == 2, plan
+        assert "Seq Scan on campaigns" not in plan, plan
