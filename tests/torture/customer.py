@@ -123,7 +123,7 @@ class Customer:
             return {}
         tenant = UUID(self.tenant["id"])
         return {
-            UUID(one): Expected(tenant, None, 0, booking.budget, 0, None, spends=True)
+            UUID(one): Expected(tenant, None, 0, booking.budget, 0, None, spent=None)
             for one, booking in self.bookings.items()
         }
 

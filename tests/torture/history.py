@@ -19,7 +19,7 @@ ONCE = frozenset({"started", "completed", "settled", "missed", "expired"})
 class Expected(NamedTuple):
     """What must have become of a campaign: its whole log, where that is known, its money and its mails.
 
-    Messages up to `told` were sent before. `spends` says that plays may have moved money from held to spent.
+    Messages up to `told` were sent before. `spent` None: plays may have moved any of what is held.
     """
 
     tenant: UUID
@@ -28,7 +28,7 @@ class Expected(NamedTuple):
     budget: int
     released: int
     mails: Counter[str] | None
-    spends: bool = False
+    spent: int | None = 0
 
 
 class State(NamedTuple):
@@ -162,7 +162,7 @@ def _money(history: History, model: Model) -> Iterator[str]:
         if state is None:
             continue
         booked = entries[campaign]
-        spent = state.spent if expected.spends else 0
+        spent = state.spent if expected.spent is None else expected.spent
         held = expected.budget - expected.released - spent
         if (state.held, state.spent, state.released) != (held, spent, expected.released):
             yield f"{campaign} has {state}, must hold {held}, have spent {spent} and released {expected.released}"

@@ -109,6 +109,7 @@ class Planned(NamedTuple):
     tenant_id: TenantId
     kind: Kind
     budget_micros: int
+    spent_micros: int = 0  # by one play, before
 
 
 class Ground(NamedTuple):
@@ -134,36 +135,26 @@ class Plan:
     async def write(self, tx: Tx, kinds: Sequence[Kind], due_at: datetime) -> None:
         """Write a campaign of each of these kinds."""
         ids = [row["id"] for row in await tx.fetch("SELECT uuidv7() AS id FROM generate_series(1, $1)", len(kinds))]
-        made = [
-            Planned(one, self.chance.choice(self.ground.tenants)[0], kind, 1_000_000 * self.chance.randint(100, 900))
-            for one, kind in zip(ids, kinds, strict=True)
-        ]
-        creative_of = dict(self.ground.tenants)
+        made = [self._drawn(one, kind) for one, kind in zip(ids, kinds, strict=True)]
+        devices = {one.id: self.chance.choice(self.ground.devices) for one in made}
+        creatives = dict(self.ground.tenants)
         await _copy(tx, "campaigns", [_campaign(one, due_at, next(self._number)) for one in made])
         await _copy(tx, "transitions", [row for one in made for row in _log(one, due_at)])
-        await _copy(
-            tx,
-            "campaign_creatives",
-            [{"campaign_id": one.id, "position": 0, "creative_id": creative_of[one.tenant_id]} for one in made],
-        )
-        await _copy(
-            tx,
-            "targets",
-            [
-                {"campaign_id": one.id, "devices": [self.chance.choice(self.ground.devices)], "longest_ms": 5000}
-                for one in made
-            ],
-        )
-        pauses = [
-            {"campaign_id": one.id, "cause": cause, "began_at": due_at - HOUR}
-            for one in made
-            for cause in SHAPES[one.kind].causes
-        ]
-        if pauses:
-            await _copy(tx, "pauses", pauses)
-        await _copy(tx, "ledger", [_hold(one, due_at) for one in made])
+        parts = [{"campaign_id": one.id, "position": 0, "creative_id": creatives[one.tenant_id]} for one in made]
+        await _copy(tx, "campaign_creatives", parts)
+        targets = [{"campaign_id": one.id, "devices": [devices[one.id]], "longest_ms": 5000} for one in made]
+        await _copy(tx, "targets", targets)
+        await _copy(tx, "pauses", [row for one in made for row in _pauses(one, due_at)])
+        played = [one for one in made if one.spent_micros]
+        await _copy(tx, "plays", [_play(one, devices[one.id], creatives[one.tenant_id], due_at) for one in played])
+        await _copy(tx, "ledger", [row for one in made for row in _entries(one, due_at)])
         await _take(tx, made)
         self.campaigns += made
+
+    def _drawn(self, one: UUID, kind: Kind) -> Planned:
+        budget = 1_000_000 * self.chance.randint(100, 900)
+        spent = self.chance.randint(1, budget) if kind is Kind.SETTLING else 0
+        return Planned(one, self.chance.choice(self.ground.tenants)[0], kind, budget, spent)
 
     def model(self) -> dict[UUID, Expected]:
         """What must have become of all of them once nothing is due any more."""
@@ -173,9 +164,10 @@ class Plan:
 def expected(one: Planned) -> Expected:
     """What must have become of one campaign."""
     shape = SHAPES[one.kind]
-    released = one.budget_micros if shape.releases else 0
+    released = one.budget_micros - one.spent_micros if shape.releases else 0
     mails = Counter(shape.mails)
-    return Expected(one.tenant_id, shape.past + shape.due, len(shape.past), one.budget_micros, released, mails)
+    log = shape.past + shape.due
+    return Expected(one.tenant_id, log, len(shape.past), one.budget_micros, released, mails, one.spent_micros)
 
 
 async def ground(tx: Tx, tenants: int, devices: int, funded_micros: int, now: datetime) -> Ground:
@@ -233,7 +225,9 @@ def _campaign(one: Planned, due_at: datetime, number: int) -> dict[str, Any]:
         "end_at": ends_at,
         "tzdata_version": tzdata_version(),
         "budget_micros": one.budget_micros,
-        "held_micros": one.budget_micros,
+        "held_micros": one.budget_micros - one.spent_micros,
+        "spent_micros": one.spent_micros,
+        "impressions": int(one.spent_micros > 0),
         "total_recipients": 1,
         "submitted_at": due_at - 10 * HOUR,
         "distributed_at": due_at - 10 * HOUR if "content.distributed" in types else None,
@@ -268,17 +262,44 @@ def _log(one: Planned, due_at: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def _hold(one: Planned, due_at: datetime) -> dict[str, Any]:
+def _pauses(one: Planned, due_at: datetime) -> list[dict[str, Any]]:
+    causes = SHAPES[one.kind].causes
+    return [{"campaign_id": one.id, "cause": cause, "began_at": due_at - HOUR} for cause in causes]
+
+
+def _play(one: Planned, device: DeviceId, creative: CreativeId, due_at: datetime) -> dict[str, Any]:
     return {
-        "tenant_id": one.tenant_id,
+        "device_id": device,
+        "play_id": str(one.id),
         "campaign_id": one.id,
-        "sequence": 2,
-        "kind": "hold",
-        "debit": "available",
-        "credit": "held",
-        "amount_micros": one.budget_micros,
-        "at": due_at - 10 * HOUR,
+        "creative_id": creative,
+        "started_at": due_at - 5 * HOUR,
+        "duration_ms": 5000,
+        "verdict": "accepted",
+        "price_micros": one.spent_micros,
+        "charged_micros": one.spent_micros,
+        "received_at": due_at - 4 * HOUR,
     }
+
+
+def _entries(one: Planned, due_at: datetime) -> list[dict[str, Any]]:
+    moves: list[tuple[int | None, str, str, str, int, datetime]] = [
+        (2, "hold", "available", "held", one.budget_micros, due_at - 10 * HOUR)
+    ]
+    moves += [(None, "charge", "held", "spent", one.spent_micros, due_at - 4 * HOUR)] if one.spent_micros else []
+    return [
+        {
+            "tenant_id": one.tenant_id,
+            "campaign_id": one.id,
+            "sequence": sequence,
+            "kind": kind,
+            "debit": debit,
+            "credit": credit,
+            "amount_micros": amount,
+            "at": at,
+        }
+        for sequence, kind, debit, credit, amount, at in moves
+    ]
 
 
 async def _take(tx: Tx, made: Sequence[Planned]) -> None:
@@ -295,4 +316,5 @@ async def _take(tx: Tx, made: Sequence[Planned]) -> None:
 
 
 async def _copy(tx: Tx, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    await tx.copy_records_to_table(table, records=[tuple(row.values()) for row in rows], columns=list(rows[0]))
+    if rows:
+        await tx.copy_records_to_table(table, records=[tuple(row.values()) for row in rows], columns=list(rows[0]))

@@ -13,7 +13,8 @@ from tests.torture.plan import Kind, Planned, expected
 
 FUNDED = 10_000_000_000
 TENANT = TenantId(uuid4())
-PLANNED = {kind: Planned(uuid4(), TENANT, kind, 500_000_000) for kind in Kind}
+SPENT = {Kind.SETTLING: 200_000_000}
+PLANNED = {kind: Planned(uuid4(), TENANT, kind, 500_000_000, SPENT.get(kind, 0)) for kind in Kind}
 MODEL: Model = {one.id: expected(one) for one in PLANNED.values()}
 LIVED, SETTLED, STARTED = PLANNED[Kind.LIVING].id, PLANNED[Kind.SETTLING].id, PLANNED[Kind.STARTING].id
 
@@ -37,9 +38,11 @@ def history() -> History:
     made = History({}, {}, [], [Entry(TENANT, None, "deposit", FUNDED)], 0, [], [], [], {TENANT: FUNDED}, kills=1)
     for campaign, one in MODEL.items():
         log = one.log or ()
-        made.campaigns[campaign] = State(log[-1][2], len(log), one.budget - one.released, 0, one.released)
+        spent = one.spent or 0
+        made.campaigns[campaign] = State(log[-1][2], len(log), one.budget - one.released - spent, spent, one.released)
         made.log += [Logged(campaign, sequence, 1, step) for sequence, step in enumerate(log, 1)]
         made.ledger.append(Entry(TENANT, campaign, "hold", one.budget))
+        made.ledger += [Entry(TENANT, campaign, "charge", spent)] if spent else []
         made.ledger += [Entry(TENANT, campaign, "release", one.released)] if one.released else []
         made.records += [record(campaign, number, next(offset)) for number in range(one.told + 1, len(log) + 1)]
         made.owed += [Owed(campaign, kind, sent=True) for kind in one.mails or ()]
@@ -92,6 +95,8 @@ SPOILED: dict[str, tuple[str, Callable[[History], None]]] = {
     "gone": ("log", lambda history: history.campaigns.__delitem__(STARTED)),
     "another status": ("log", state(STARTED, status="PAUSED")),
     "released twice": ("money", add("ledger", Entry(TENANT, SETTLED, "release", 500_000_000))),
+    "spent more": ("money", state(SETTLED, spent=200_000_001)),
+    "charged again": ("money", add("ledger", Entry(TENANT, SETTLED, "charge", 200_000_000))),
     "never posted": ("money", drop("ledger", campaign=SETTLED, kind="release")),
     "held and settled": ("money", state(SETTLED, held=1)),
     "a cent more": ("wallet", lambda history: history.wallets.update({TENANT: Wallet(FUNDED, FUNDED)})),
