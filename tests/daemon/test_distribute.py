@@ -25,7 +25,7 @@ async def scheduled(tx: Tx, **kind: Any) -> CampaignId:
 
 
 async def distribute_due(tx: Tx, now: datetime, limit: int = 10) -> list[Transition]:
-    return await distribute(tx, await claim_to_distribute(tx, now, LEAD, limit), now, LEAD)
+    return await distribute(tx, (await claim_to_distribute(tx, now, LEAD, limit)).ids, now, LEAD)
 
 
 async def test_what_starts_within_the_lead_is_distributed_once(connection: Tx) -> None:
