@@ -83,8 +83,8 @@ async def flows(postgres: str, migrated_template: str, kafka: Brokers, clock: Fa
 
 
 @asynccontextmanager
-async def load(flows: list[Flow], seconds: float = 60) -> AsyncIterator[None]:
-    """Write all the while; after that everything must arrive within `seconds`, once more or less, and in order."""
+async def load(flows: list[Flow]) -> AsyncIterator[None]:
+    """Write all the while, and some seconds before and after."""
     stop = asyncio.Event()
     writing = [asyncio.create_task(flow.write(stop)) for flow in flows]
     await asyncio.sleep(2)
@@ -92,6 +92,10 @@ async def load(flows: list[Flow], seconds: float = 60) -> AsyncIterator[None]:
     await asyncio.sleep(2)
     stop.set()
     await asyncio.gather(*writing)
+
+
+async def check_arrival(flows: list[Flow], seconds: float = 60) -> None:
+    """See that everything arrives within `seconds`, in order, nothing else does, and nothing stays."""
     began = monotonic()
     for flow in flows:
         assert await flow.counted("coalesce(sum(attempts), 0)") == 0
@@ -99,8 +103,8 @@ async def load(flows: list[Flow], seconds: float = 60) -> AsyncIterator[None]:
         seen = await told(flow.kafka)
         assert firsts(seen) == {str(key): list(range(1, flow.written + 1)) for key in flow.keys}
         count, again = flow.written * KEYS, sum(map(len, seen.values())) - flow.written * KEYS
-        seconds = round(monotonic() - began, 1)  # after the last was written
-        log.info("all read", idempotence=flow.kafka.idempotence, messages=count, again=again, seconds=seconds)
+        seconds_after = round(monotonic() - began, 1)  # the last was written
+        log.info("all read", idempotence=flow.kafka.idempotence, messages=count, again=again, seconds=seconds_after)
 
 
 async def test_one_broker_is_killed_and_comes_back(flows: list[Flow], kafka: Brokers) -> None:
@@ -108,6 +112,7 @@ async def test_one_broker_is_killed_and_comes_back(flows: list[Flow], kafka: Bro
         await kafka.all[0].end(SIGKILL)
         await asyncio.sleep(8)
         await kafka.start(kafka.all[0])
+    await check_arrival(flows)
 
 
 async def test_one_broker_is_frozen_and_thawed(flows: list[Flow], kafka: Brokers) -> None:
@@ -115,6 +120,7 @@ async def test_one_broker_is_frozen_and_thawed(flows: list[Flow], kafka: Brokers
         kafka.all[1].send(SIGSTOP)
         await asyncio.sleep(10)
         kafka.all[1].send(SIGCONT)
+    await check_arrival(flows)
 
 
 async def test_brokers_are_restarted_one_after_the_other(flows: list[Flow], kafka: Brokers) -> None:
@@ -123,6 +129,7 @@ async def test_brokers_are_restarted_one_after_the_other(flows: list[Flow], kafk
             await broker.end(SIGTERM)
             await kafka.start(broker)
             await asyncio.sleep(2)
+    await check_arrival(flows)
 
 
 async def test_all_brokers_are_killed_and_stay_away(flows: list[Flow], kafka: Brokers) -> None:
@@ -132,6 +139,7 @@ async def test_all_brokers_are_killed_and_stay_away(flows: list[Flow], kafka: Br
         for flow in flows:
             assert await flow.counted("count(*)") > KEYS * OUTAGE / PAUSE / 4, "it kept what could not leave"
         await kafka.start(*kafka.all)
+    await check_arrival(flows)
 
 
 async def test_a_message_that_brokers_find_too_large_waits_alone(flows: list[Flow]) -> None:

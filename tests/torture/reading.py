@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from daemon.dev.mailbox import Mail
 from playlists.queries import Tx
+from tests import events
 from tests.torture.history import Entry, History, Letter, Logged, Owed, Record, State, Wallet
 
 
@@ -44,6 +45,8 @@ async def records(bootstrap: str, topic: str) -> list[Record]:
         while [one for one in partitions if await consumer.position(one) < ends[one]]:
             for batch in (await consumer.getmany(timeout_ms=500)).values():
                 found += [Record(one.partition, one.offset, one.key, one.value) for one in batch]
+                for one in batch:
+                    events.valid(one.value)
     finally:
         await consumer.stop()
     return found
