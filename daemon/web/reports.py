@@ -42,7 +42,7 @@ class Heartbeat(Struct, forbid_unknown_fields=True):
 
 
 class Heard(Struct):
-    """What a screen should do next."""
+    """What a screen should do next; `actions`: `sync` fetch the playlist, `stop` and show nothing of the old one."""
 
     server_time: datetime
     playlist_changed: bool

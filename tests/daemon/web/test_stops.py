@@ -89,6 +89,7 @@ async def test_every_screen_that_holds_it_is_told_until_none_does(scene: Scene, 
     assert await scene.beat(0, old) == []
     answer = await scene.act("stop", scene.api.operator, note="a recall")
     assert (answer.status, answer.body["status"]) == (200, "PAUSED")
+    assert answer.body["screens_holding"] == 2
     assert (answer.body["status_reason"], answer.body["status_note"]) == ("EMERGENCY_STOP", "a recall")
     assert await scene.holding() == 2
     await scene.served.follow()
