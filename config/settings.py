@@ -197,7 +197,8 @@ class SmtpSettings(Section):
 
     url: Annotated[str, _url("smtp", "smtps", "smtp+starttls")] = Field(default="smtp://127.0.0.1:25", repr=False)
     sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "signaged@localhost"
-    timeout: Duration = timedelta(seconds=10)
+    # the mailer's heartbeat waits for it
+    timeout: Annotated[Duration, AfterValidator(_at_most(45))] = timedelta(seconds=10)
 
 
 class HttpSettings(Section):

@@ -93,7 +93,7 @@ async def test_a_sender_who_is_refused_gives_no_mail_up_until_days_have_passed(
         await reaches(connection, sent=2, parked=1, attempts=6)
 
 
-async def refused(database: Database, connection: Tx, clock: FakeClock, url: str) -> None:
+async def refused(database: Database, connection: Tx, clock: FakeClock, url: str) -> dict[str, int]:
     """A session that cannot be had is the server's fault: nothing counts against the mail."""
     await owe(connection, clock)
     async with mailing(database, clock, url) as metrics:
@@ -102,14 +102,15 @@ async def refused(database: Database, connection: Tx, clock: FakeClock, url: str
             return bool(metrics.components["smtp"] is False)
 
         await until(down)
-    assert await state(connection) == {"sent": 0, "parked": 0, "attempts": 0}
+    return await state(connection)
 
 
 async def test_a_server_without_tls_or_with_a_strangers_certificate_gets_no_mail(
     database: Database, connection: Tx, clock: FakeClock, smtp: Mailbox
 ) -> None:
     for scheme in ("smtps", "smtp+starttls"):
-        await refused(database, connection, clock, smtp.url.replace("smtp://", f"{scheme}://"))
+        url = smtp.url.replace("smtp://", f"{scheme}://")
+        assert await refused(database, connection, clock, url) == {"sent": 0, "parked": 0, "attempts": 0}
         await connection.execute("DELETE FROM mails")
     assert not smtp.messages
 
@@ -126,7 +127,8 @@ async def test_a_login_that_is_refused_counts_against_no_mail(
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    await refused(database, connection, clock, f"smtp://me:wrong@127.0.0.1:{port}")
+    url = f"smtp://me:wrong@127.0.0.1:{port}"
+    assert await refused(database, connection, clock, url) == {"sent": 0, "parked": 0, "attempts": 0}
     server.close()
     await server.wait_closed()
     await asyncio.sleep(0.05)
@@ -149,6 +151,7 @@ async def test_a_line_that_breaks_or_hangs_in_mid_mail_delays_that_mail_alone(
             gate.open()
             await smtp.until(3)
             await reaches(connection, sent=3, parked=0, attempts=0)
+    assert len(smtp.messages) == 3
 
 
 async def test_a_dead_mail_server_holds_up_no_tick(database: Database, connection: Tx, clock: FakeClock) -> None:
