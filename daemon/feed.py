@@ -24,6 +24,7 @@ log = structlog.get_logger("daemon.feed")
 
 CHANNEL = "signaged_screens"  # the planner tells here that it changed some; a note that is lost costs a poll
 POLL = 0.25  # seconds between looks
+GATHER = 0.02  # seconds between being told and looking: what comes in a burst is read once
 RETRY = 0.5  # seconds until the database is asked again
 ROWS_AT_ONCE = 1_000  # taken in before others have the loop
 BODIES_AT_ONCE = 20
@@ -265,5 +266,6 @@ async def _follow(
         try:
             async with asyncio.timeout(POLL):
                 await told.wait()
+                await asyncio.sleep(GATHER)
         except TimeoutError:
             continue

@@ -75,6 +75,8 @@ async def test_what_may_not_play_leaves_the_screens_and_comes_back(daemon: Daemo
         assert await daemon.stop() == 0
         assert time.monotonic() - began < 10, "a poll that waits holds nobody up"
         waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() or waiting.exception()  # whom nobody answers any more
 
 
 async def awaiting_approval(shop: Shop, operator: Api) -> str:
