@@ -44,33 +44,12 @@ def check(
 def show(*, config: ConfigFile = None, json: Json = False) -> int:
     """Print the settings in force, defaults included, passwords hidden."""
     from config.sources import redacted
+    from config.writing import toml
 
     told = redacted(settings_of(config))
-    print(as_json(told) if json else _toml(told))
+    print(as_json(told) if json else toml(told))
     return 0
 
 
 def _plain(error: "ConfigError") -> list[dict[str, object]]:
     return [{"key": fault.key, "line": fault.line, "reason": fault.reason} for fault in error.faults]
-
-
-def _toml(sections: dict[str, dict[str, object]]) -> str:
-    lines = []
-    for section, keys in sections.items():
-        lines.append(f"[{section}]")
-        lines += [
-            f"# {key} is not set" if value is None else f"{key} = {_scalar(value)}" for key, value in keys.items()
-        ]
-        lines.append("")
-    return "\n".join(lines).rstrip()
-
-
-def _scalar(value: object) -> str:
-    import orjson
-
-    if isinstance(value, list):
-        return f"[{', '.join(map(_scalar, value))}]"
-    if isinstance(value, dict):  # what is not set is left out
-        pairs = ", ".join(f"{key} = {_scalar(inner)}" for key, inner in value.items() if inner is not None)
-        return f"{{ {pairs} }}"
-    return orjson.dumps(value).decode()  # numbers, booleans and strings read the same in TOML

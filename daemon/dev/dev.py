@@ -20,6 +20,7 @@ import anyio.abc
 
 from config.settings import Settings
 from config.sources import hidden, load
+from config.writing import toml
 from daemon import tenants
 from daemon.clock import DatabaseClock
 from daemon.database import Database
@@ -134,15 +135,15 @@ def _write_config(options: DevOptions, servers: Servers) -> Path:
         "kafka": {"bootstrap_servers": servers.kafka},
         "smtp": {"url": servers.smtp},
     }
-    lines = ["# written by `signaged dev` at every start"]
+    sections = {}
     for name in dict.fromkeys([*used, *ours, *options.given]):
         section = {**ours.get(name, {}), **options.given.get(name, {}), **used.get(name, {})}
         if name == "database" and options.database_url:
             section.pop("owner_url", None)  # which owns the file's database and not this one
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items())]
+        sections[name] = section
     config = options.state / "signaged.toml"
     config.touch(mode=0o600)
-    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config.write_text(f"# written by `signaged dev` at every start\n{toml(sections)}\n", encoding="utf-8")
     return config
 
 
