@@ -61,6 +61,18 @@ async def test_sigterm_drains_in_time_with_everything_dead(database_url: str, ga
     assert running.events()[-1] == "stopped"
 
 
+async def test_second_sigterm_ends_it_at_once(database_url: str, gate: Gate) -> None:
+    async with daemon({"SIGNAGED_DATABASE__URL": gate.url(database_url)}) as running:
+        await running.ready()
+        gate.freeze()
+        await asyncio.sleep(0.3)
+        running.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        assert await running.end() == 75
+        assert time.monotonic() - began < 1
+
+
 async def test_two_on_an_empty_database_share_the_migration(empty_database_url: str) -> None:
     environ = {"SIGNAGED_DATABASE__URL": empty_database_url}
     async with daemon(environ) as one, daemon(environ) as two:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from daemon.dev.mailbox import Mailbox
 from playlists.queries import Tx
 from tests.daemon.process import NOWHERE, daemon, signaged
@@ -103,6 +105,7 @@ async def test_database_that_is_not_ready_is_told(empty_database_url: str, datab
     assert told["connections"]["level"] == "fail"
 
 
+@pytest.mark.torture
 @needs_pgbouncer
 async def test_pooler_is_told_what_it_must_be(database_url: str, owner_connection: Tx) -> None:
     async with pgbouncer(database_url, "transaction") as url:

@@ -63,15 +63,8 @@ def sections(url: str, bootstrap: str, topic: str, smtp: str) -> Json:
     }
 
 
-@pytest.mark.parametrize(
-    "lose",
-    [
-        black_hole,
-        pytest.param(half_open, marks=pytest.mark.torture),
-        pytest.param(trickle, marks=pytest.mark.torture),
-        pytest.param(refused, marks=pytest.mark.torture),
-    ],
-)
+@pytest.mark.torture
+@pytest.mark.parametrize("lose", [black_hole, half_open, trickle, refused])
 async def test_every_loop_ends_in_time_and_goes_on_when_the_link_is_back(
     lose: Callable[[Gate], None],
     tmp_path: Path,
@@ -153,6 +146,29 @@ async def test_lost_commit_of_a_request_is_answered_by_what_became_of_it(
             await connection.close()
         assert gate.committed == [arrives]
         assert (status, count) == ((201, 1) if arrives else (503, 0))
+        assert await daemon.stop() == 0
+
+
+async def test_terminated_sessions_are_replaced_within_seconds(
+    tmp_path: Path, database_url: str, gate: Gate, session: aiohttp.ClientSession
+) -> None:
+    settings = sections(gate.url(database_url), "127.0.0.1:1", "none", "smtp://127.0.0.1:1")
+    async with running(tmp_path, settings) as daemon:
+        await daemon.ready(session)
+        shop = Shop(session, daemon)
+        player = await shop.open()
+        connection = await asyncpg.connect(database_url)
+        ended = await connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+        await connection.close()
+        assert len(ended) > 5
+        began = time.monotonic()
+        campaign = await shop.book("booked after", 0.5, 60)
+        await until(lambda: is_planned(player, {campaign}), BACK)
+        await until(lambda: is_status(shop, campaign, "ACTIVE"), BACK)
+        assert time.monotonic() - began < BACK + SLACK
         assert await daemon.stop() == 0
 
 
