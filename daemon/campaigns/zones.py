@@ -30,37 +30,41 @@ def resolution(version: str, resolve: Resolver, lead: timedelta) -> Change:
         return Claimed(await zones.claim_to_resolve(tx, now, limit, older) if older else [], after)
 
     async def over(tx: Tx, ids: Sequence[CampaignId], now: datetime, _: timedelta) -> list[Transition]:
-        found = [(row["id"], moved(row, version, resolve, now)) for row in await zones.wall_times(tx, ids)]
+        found = [(row["id"], moved(row, version, resolve, now, lead)) for row in await zones.wall_times(tx, ids)]
         await zones.keep(tx, [campaign_id for campaign_id, move in found if move is None], version)
-        rows = await zones.move(tx, [move for _, move in found if move is not None], version, now, lead)
-        gone = [row["id"] for row in rows if row["placed"] and row["distributed_at"] is None]
-        await mark_campaigns(tx, gone, now, urgent=True)
+        rows = await zones.move(tx, [move for _, move in found if move is not None], version, now)
+        await mark_campaigns(tx, [row["id"] for row in rows if row["withdrawn"]], now, urgent=True)
         await mark_campaigns(tx, [row["id"] for row in rows if row["distributed_at"] is not None], now)
         return [_fact(row, now) for row in rows]
 
     return Change(TransitionType.UPDATED, claim, over, held=claim)
 
 
-def moved(row: Row | Mapping[str, Any], version: str, resolve: Resolver, now: datetime) -> Move | None:
+def moved(row: Row | Mapping[str, Any], version: str, resolve: Resolver, now: datetime, lead: timedelta) -> Move | None:
     """Where a campaign's edges lie by new rules, or why they stay; None when the rules leave them where they are.
 
-    Edges that are past stay. So do both, with a note, if one would be past or the window be empty by the new rules.
+    Edges that are past stay. So do both, with a note, if one would be past or the window be empty by the new rules. A
+    start beyond the distribution's lead takes the campaign out of the playlists again (SPEC 3).
     """
-    start, end = row["start_at"], row["end_at"]
+    start, end, placed_at = row["start_at"], row["end_at"], row["distributed_at"]
+    rules = {"field": "tzdata_version", "old": row["tzdata_version"], "new": version}
     try:
         new_start = _anew(start, row["start_local"], row["timezone"], resolve, now, row["status"] in _UNSTARTED)
         new_end = _anew(end, row["end_local"], row["timezone"], resolve, now, True)
     except ValueError as error:
-        return Move(row["id"], start, end, f"kept, as it cannot be resolved: {error}", [_version(row, version)])
+        return Move(row["id"], start, end, False, f"the old times are kept: {error}", [rules])
     if (new_start, new_end) == (start, end):
         return None
     edges = (("start_at", start, new_start), ("end_at", end, new_end))
     if fault := _fault(edges, row["start_deadline"], now):
-        return Move(row["id"], start, end, f"the old times are kept: {fault}", [_version(row, version)])
-    changes = [
+        return Move(row["id"], start, end, False, f"the old times are kept: {fault}", [rules])
+    changes: list[dict[str, Any]] = [
         {"field": name, "old": zulu(old), "new": zulu(new)} for name, old, new in edges if old and new and old != new
     ]
-    return Move(row["id"], new_start, new_end, None, [*changes, _version(row, version)])
+    withdrawn = placed_at is not None and new_start != start and new_start is not None and new_start > now + lead
+    if withdrawn:
+        changes.append({"field": "distributed_at", "old": zulu(placed_at), "new": None})
+    return Move(row["id"], new_start, new_end, withdrawn, None, [*changes, rules])
 
 
 def _anew(
@@ -84,10 +88,6 @@ def _fault(
     if start is not None and deadline is not None and start > deadline:
         return f"by the new rules it would start at {zulu(start)}, after its deadline"
     return None
-
-
-def _version(row: Row | Mapping[str, Any], version: str) -> dict[str, object]:
-    return {"field": "tzdata_version", "old": row["tzdata_version"], "new": version}
 
 
 def _fact(row: Row, now: datetime) -> Transition:

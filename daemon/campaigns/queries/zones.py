@@ -1,7 +1,7 @@
 """Statements over campaigns whose edges were given as wall times, when newer zone rules come."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from daemon.campaigns.queries.claiming import RESTED
@@ -35,13 +35,13 @@ MOVE = """
 WITH moved AS (
     UPDATE campaigns c
     SET start_at = n.start_at, end_at = n.end_at, tzdata_version = $2, attempts = 0, retry_at = NULL,
-        distributed_at = CASE WHEN n.start_at <= $1::timestamptz + $3::interval OR n.start_at = c.start_at
-                              THEN c.distributed_at END,
+        distributed_at = CASE WHEN n.withdrawn THEN NULL ELSE c.distributed_at END,
+        ready_at = CASE WHEN n.withdrawn THEN NULL ELSE c.ready_at END,
         version = c.version + 1, sequence = c.sequence + 1, updated_at = $1
-    FROM unnest($4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::jsonb[])
-        AS n (id, start_at, end_at, note, said)
-    WHERE c.id = n.id AND c.id = ANY ($4::uuid[])
-    RETURNING c.*, old.distributed_at IS NOT NULL AS placed, n.note, n.said -> 'changes' AS changes
+    FROM unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[], $6::boolean[], $7::text[], $8::jsonb[])
+        AS n (id, start_at, end_at, withdrawn, note, said)
+    WHERE c.id = n.id AND c.id = ANY ($3::uuid[])
+    RETURNING c.*, n.withdrawn, n.note, n.said -> 'changes' AS changes
 ), logged AS (
     INSERT INTO transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason, note,
                              changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)
@@ -75,22 +75,20 @@ async def keep(tx: Tx, ids: Sequence[CampaignId], version: str) -> None:
 
 
 class Move(NamedTuple):
-    """A campaign's edges by other zone rules, and what the log says of it."""
+    """A campaign's edges by other zone rules, whether they take it out of the playlists, and what the log says."""
 
     id: CampaignId
     start_at: datetime | None
     end_at: datetime | None
+    withdrawn: bool
     note: str | None
     changes: list[Mapping[str, Any]]
 
 
-async def move(tx: Tx, moves: Sequence[Move], version: str, now: datetime, lead: timedelta) -> list[Row]:
-    """Give locked campaigns other edges and log it: whole rows, `note changes`, and whether they were `placed` before.
-
-    A start beyond the distribution lead takes a campaign out of the playlists (SPEC 3).
-    """
+async def move(tx: Tx, moves: Sequence[Move], version: str, now: datetime) -> list[Row]:
+    """Give locked campaigns other edges and log it: whole rows and `withdrawn note changes`."""
     if not moves:
         return []
-    ids, starts, ends, notes, changes = zip(*moves, strict=True)
+    ids, starts, ends, withdrawn, notes, changes = zip(*moves, strict=True)
     said = [{"changes": each} for each in changes]  # lists in a list would be an array of two dimensions
-    return await tx.fetch(MOVE, now, version, lead, ids, starts, ends, notes, said)
+    return await tx.fetch(MOVE, now, version, ids, starts, ends, withdrawn, notes, said)

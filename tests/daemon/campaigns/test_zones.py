@@ -112,6 +112,7 @@ async def test_screens_follow_and_a_campaign_leaves_them_that_starts_too_far_ahe
     await connection.execute("UPDATE campaigns SET tzdata_version = '2026a'; DELETE FROM marks")
     assert await ticking.at(at, zones(2)) == ["updated"]
     assert await column(connection, campaign_id, "distributed_at") is None
+    assert "distributed_at" in [change["field"] for change in ticking.reported[0].changes]
     assert await marks(connection) == [(campaign_id, True)]
     assert await ticking.at(utc("2026-11-23T13:00:00")) == ["content.distributed"]
 
@@ -138,6 +139,7 @@ BASE: dict[str, Any] = {
     "start_local": datetime.fromisoformat(START),
     "end_local": datetime.fromisoformat(END),
     "start_deadline": None,
+    "distributed_at": None,
     "tzdata_version": "2026f",
 }
 
@@ -149,11 +151,11 @@ BASE: dict[str, Any] = {
         ({"end_local": None, "end_at": utc("2026-11-24T12:00:00")}, 1, "2026-11-22T12:00:00", "not after its start"),
         ({"start_deadline": utc("2026-11-24T11:30:00")}, 1, "2026-11-22T12:00:00", "after its deadline"),
         ({"status": "ACTIVE"}, -2, "2026-11-25T10:00:00", "is past"),
-        ({"timezone": "Atlantis/Capital"}, 1, "2026-11-22T12:00:00", "cannot be resolved"),
+        ({"timezone": "Atlantis/Capital"}, 1, "2026-11-22T12:00:00", "unknown time zone"),
     ],
 )
 def test_what_would_make_nonsense_is_kept_and_said(row: dict[str, Any], hours: float, now: str, says: str) -> None:
-    move = moved(BASE | row, NEW, later(hours), utc(now))
+    move = moved(BASE | row, NEW, later(hours), utc(now), RULES.lead)
     assert move is not None
     assert move.note is not None
     assert says in move.note
@@ -162,10 +164,10 @@ def test_what_would_make_nonsense_is_kept_and_said(row: dict[str, Any], hours: f
 
 
 def test_what_has_begun_keeps_its_start_and_what_has_ended_both() -> None:
-    running = moved(BASE | {"status": "PAUSED"}, NEW, later(1), utc("2026-11-24T10:00:00"))
+    running = moved(BASE | {"status": "PAUSED"}, NEW, later(1), utc("2026-11-24T10:00:00"), RULES.lead)
     assert running is not None
     assert (running.start_at, running.end_at) == (BASE["start_at"], BASE["end_at"] + HOUR)
-    late = moved(BASE, NEW, later(1), utc("2026-11-24T11:00:00"))  # about to start
+    late = moved(BASE, NEW, later(1), utc("2026-11-24T11:00:00"), RULES.lead)  # about to start
     assert late is not None
     assert late.start_at == BASE["start_at"]
-    assert moved(BASE, NEW, later(1), utc("2026-11-25T11:00:00")) is None
+    assert moved(BASE, NEW, later(1), utc("2026-11-25T11:00:00"), RULES.lead) is None
