@@ -44,29 +44,28 @@ def risen(floor: Floor, bare: int, mine: int, oldest: int) -> Floor:
 
 
 # the rows from a shard's floor on, in their order
-_WINDOW = """
-SELECT * FROM outbox
-WHERE (outbox.shard, outbox.id) > (wanted.shard, wanted.floor) AND outbox.shard <= wanted.shard
-ORDER BY outbox.shard, outbox.id
-LIMIT $6"""
+_WINDOW = """(
+    SELECT * FROM outbox
+    WHERE (outbox.shard, outbox.id) > (wanted.shard, wanted.floor) AND outbox.shard <= wanted.shard
+    ORDER BY outbox.shard, outbox.id
+    LIMIT $6) AS near"""
 
-# of these, what is not in a partition to pass; nor is what has no topic
-_OTHERS = f"""
-SELECT near.* FROM ({_WINDOW}) AS near
+# of these, what is not in a partition to pass; what has no topic is in none
+_OTHERS = f"""near.* FROM {_WINDOW}
 WHERE (near.topic || '/' || crc32(near.key::text::bytea) % ($5::integer[])[array_position($4::text[], near.topic)]
-       = ANY ($3::text[])) IS NOT TRUE"""  # noqa: S608 - of constants
+       = ANY ($3::text[])) IS NOT TRUE"""
 
 LOOK = f"""
 SELECT wanted.shard, coalesce(first.id - 1, last.id, wanted.floor), pg_current_xact_id()::text::bigint,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 FROM unnest($1::smallint[], $2::bigint[]) AS wanted (shard, floor)
-LEFT JOIN LATERAL ({_OTHERS} ORDER BY near.shard, near.id LIMIT 1) AS first ON true
-LEFT JOIN LATERAL (SELECT max(near.id) AS id FROM ({_WINDOW}) AS near) AS last ON true"""  # noqa: S608 - as above
+LEFT JOIN LATERAL (SELECT {_OTHERS} ORDER BY near.shard, near.id LIMIT 1) AS first ON true
+LEFT JOIN LATERAL (SELECT max(near.id) AS id FROM {_WINDOW}) AS last ON true"""  # noqa: S608 - of constants
 
 READ_PAST = f"""
 SELECT message.id, message.shard, message.topic, message.key, message.body
 FROM unnest($1::smallint[], $2::bigint[]) AS wanted (shard, floor)
-CROSS JOIN LATERAL ({_OTHERS}
+CROSS JOIN LATERAL (SELECT {_OTHERS}
     AND near.parked_at IS NULL
     AND NOT EXISTS (SELECT FROM outbox AS before WHERE before.key = near.key AND before.parked_at IS NOT NULL)
     ORDER BY near.shard, near.id
