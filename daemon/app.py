@@ -75,11 +75,10 @@ class Wakes:
     planner: asyncio.Event = field(default_factory=asyncio.Event)
     relay: asyncio.Event = field(default_factory=asyncio.Event)
     mailer: asyncio.Event = field(default_factory=asyncio.Event)
-    feed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def all(self) -> None:
         """Wake them: to look costs a statement each."""
-        for event in (self.ticker, self.planner, self.relay, self.mailer, self.feed):
+        for event in (self.ticker, self.planner, self.relay, self.mailer):
             event.set()
 
 
@@ -173,7 +172,7 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
             loop("watchdog", feed_watchdog, systemd, heartbeats)
             loop("settings", _follow_settings, live, systemd, partial(_adopt, platform=platform, screens=screens))
             loop_when_prepared("count", count, database, metrics)
-            loop_when_prepared("feed", follow, feed, database, clock, beat("feed"), wakes.feed)
+            loop_when_prepared("feed", follow, feed, database, clock, beat("feed"))
             loop_when_prepared("by settings", _by_settings, life, live, heartbeats, by_settings)
 
             if answering:

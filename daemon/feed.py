@@ -12,19 +12,17 @@ from typing import NamedTuple
 import orjson
 import structlog
 
-from daemon.campaigns.queries.stopped import stopped_campaigns
 from daemon.clock import Clock, ClockUnset
 from daemon.database import Connection, Database, DatabaseUnavailable, deadline
 from daemon.failpoints import failpoint
 from devices.queries.following import tokens_since
-from playlists.ids import CampaignId, DeviceId, Digest
+from playlists.ids import DeviceId, Digest
 from playlists.queries import Row, screens
 
 log = structlog.get_logger("daemon.feed")
 
 CHANNEL = "signaged_screens"  # the planner tells here that it changed some; a note that is lost costs a poll
 POLL = 0.25  # seconds between looks
-GATHER = 0.02  # seconds between being told and looking: what comes in a burst is read once
 RETRY = 0.5  # seconds until the database is asked again
 ROWS_AT_ONCE = 1_000  # taken in before others have the loop
 BODIES_AT_ONCE = 20
@@ -69,7 +67,6 @@ class Feed:
         """Begin empty; at most `body_bytes` of bodies are kept."""
         self.tokens: dict[bytes, TokenEntry] = {}
         self.screens: dict[DeviceId, ScreenEntry] = {}
-        self.stopped: frozenset[CampaignId] = frozenset()  # that no screen may play any more
         self.loaded = asyncio.Event()  # set once everything was read
         self._database = database
         self._shared: dict[tuple[Digest, int], ScreenEntry] = {}
@@ -123,11 +120,6 @@ class Feed:
             for waiter in self._waiting.get(device_id, ()):
                 if not waiter.done():
                     waiter.set_result(None)
-
-    async def look_for_stops(self, connection: Connection, now: datetime) -> None:
-        """Take in which campaigns are stopped. Raises DatabaseUnavailable."""
-        async with self._database.transaction(on=connection) as tx:
-            self.stopped = await stopped_campaigns(tx, now)
 
     def next_change_at(self, digest: Digest, now: datetime) -> datetime | None:
         """When what is planned changes next after `now`: a start, an end or an opening; None if not known or never."""
@@ -229,16 +221,13 @@ def _take_tokens(tokens: dict[bytes, TokenEntry], rows: Sequence[Row]) -> None:
             tokens[row["token_sha256"]] = TokenEntry(row["device_id"], row["used"], row["expires_at"])
 
 
-async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], None], told: asyncio.Event) -> None:
-    """Keep the feed as new as the database, until cancelled; without a database it stays as it is.
-
-    `told` saves the wait after a change of ours.
-    """
+async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], None]) -> None:
+    """Keep the feed as new as the database, until cancelled; without a database it stays as it is."""
     while True:
         beat()
         try:
             async with database.dedicated("feed") as connection:
-                await _follow(feed, connection, clock, beat, told)
+                await _follow(feed, connection, clock, beat)
         except (DatabaseUnavailable, ClockUnset):
             pass  # the seam has told it
         except Exception:
@@ -246,9 +235,8 @@ async def run(feed: Feed, database: Database, clock: Clock, beat: Callable[[], N
         await asyncio.sleep(RETRY)
 
 
-async def _follow(
-    feed: Feed, connection: Connection, clock: Clock, beat: Callable[[], None], told: asyncio.Event
-) -> None:
+async def _follow(feed: Feed, connection: Connection, clock: Clock, beat: Callable[[], None]) -> None:
+    told = asyncio.Event()
     async with deadline(connection, CALL_SECONDS):
         await connection.add_listener(CHANNEL, lambda *_: told.set())
     let_go_at = clock.now() + LET_GO_EVERY
@@ -256,7 +244,6 @@ async def _follow(
         beat()
         told.clear()
         first = not feed.loaded.is_set()
-        await feed.look_for_stops(connection, clock.now())
         await feed.refresh(connection)
         if first:
             gc.freeze()  # what was read stays: a full collection need not walk through a million entries
@@ -266,6 +253,5 @@ async def _follow(
         try:
             async with asyncio.timeout(POLL):
                 await told.wait()
-                await asyncio.sleep(GATHER)
         except TimeoutError:
             continue

@@ -13,6 +13,7 @@ import anyio
 import structlog
 
 from daemon.announce import announce, report
+from daemon.campaigns.queries.stopped import stopped_campaigns
 from daemon.clock import Clock
 from daemon.database import Connection, Database, DatabaseUnavailable
 from daemon.failpoints import failpoint
@@ -68,6 +69,7 @@ class Sightings:
     def __init__(self) -> None:
         self.gathered = Gathered()
         self.served_at: datetime | None = None  # when this instance last said that it serves
+        self.stopped: frozenset[CampaignId] = frozenset()  # that no screen may play any more, as of the last write
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -173,6 +175,8 @@ async def _write(sightings: Sightings, database: Database, connection: Connectio
             await record_sightings(tx, taken.seen.items())
             await record_shown(tx, taken.shown)
             await record_beats(tx, list(taken.beats.values()))
+            # with the beats that wait for this: what was stopped before one of them came is told to it
+            sightings.stopped = await stopped_campaigns(tx, now)
             await record_fetches(tx, list(taken.fetched.values()), now)
             if serves:
                 await record_service(tx, now, LONGEST_GAP)

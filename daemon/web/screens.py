@@ -136,7 +136,7 @@ async def hear(screens: Screens, request: web.Request) -> Heard:
     if screen and digest == screen.digest:
         screens.sightings.showed(device_id, now, (screen.digest, screen.digest))
     await screens.sightings.beat(Beat(device_id, now, body.digest, body.screen, skew_ms, body.errors or []))
-    stop = await concerned(screens.database, screens.library, screens.feed.stopped, device_id, digest)
+    stop = await concerned(screens.database, screens.library, screens.sightings.stopped, device_id, digest)
     screen = screens.feed.screens.get(device_id)  # as it is by now
     changed = screen is not None and screen.digest != digest
     actions = ["stop", "sync"] if stop else ["sync"] if changed else []

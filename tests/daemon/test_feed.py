@@ -161,7 +161,7 @@ async def test_it_serves_what_it_has_while_the_database_is_away(
 
 @asynccontextmanager
 async def following(feed: Feed, database: Database) -> AsyncIterator[None]:
-    loop = asyncio.create_task(feeding.run(feed, database, FakeClock(NOW), lambda: None, asyncio.Event()))
+    loop = asyncio.create_task(feeding.run(feed, database, FakeClock(NOW), lambda: None))
     try:
         yield
     finally:

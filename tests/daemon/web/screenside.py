@@ -46,7 +46,6 @@ class Instance:
 
     async def follow(self) -> None:
         """Take in what was committed, as the feed does four times a second."""
-        await self.screens.feed.look_for_stops(self.follower, self.clock.now())
         await self.screens.feed.refresh(self.follower)
 
     async def call(self, method: str, path: str, token: str = "", **request: Any) -> tuple[int, Any, bytes]:
