@@ -176,10 +176,20 @@ class Storm:
                 daemon.start()
 
     async def calm(self) -> None:
-        """Wait until nothing is due, to be told or to be mailed."""
+        """Wait until nothing is due, to be told or to be mailed, then end all daemons in order."""
+        while True:
+            await self.done()
+            for daemon in self.daemons:
+                assert await daemon.stop() == 0, daemon.last_words()
+            if not await self._left():  # a minute's tick may have told something new meanwhile
+                return
+
+    async def done(self) -> None:
+        """Wait until nothing is left to do; who dies meanwhile is started again, unarmed."""
         ends = time.monotonic() + QUIET
         while left := await self._left():
             assert time.monotonic() < ends, f"not done within {QUIET} s: {left}"
+            self.revive()
             await asyncio.sleep(0.2)
 
     async def history(self) -> History:

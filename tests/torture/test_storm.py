@@ -41,9 +41,6 @@ async def weathered(storm: Storm) -> list[str]:
     await storm.calm()
     history = await storm.history()
     storm.tell(summary(storm, history))
-    assert violations(history, storm.model()) == []
-    for daemon in storm.daemons:
-        assert await daemon.stop() == 0, daemon.last_words()
     proved = await asyncio.to_thread(signaged, storm.daemons[0].config, "verify")
     verified = [] if proved.returncode == 0 else [proved.stdout + proved.stderr]
     return violations(history, storm.model()) + verified

@@ -1,6 +1,5 @@
 """With one guard taken out of the daemons, the check of their history fails: it sees what the guards are for."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import pytest
 
 from daemon.failpoints import VARIABLE
 from tests.torture.history import violations
-from tests.torture.storm import Size, Storm, connected, storm
+from tests.torture.storm import Size, connected, storm
 
 pytestmark = pytest.mark.torture
 
@@ -101,15 +100,6 @@ async def test_what_a_guard_is_for_is_found_without_it(tmp_path: Path, case: str
         for daemon in one.daemons:
             await daemon.ready(one.customer.session)
         await one.feed()
-        await revived(one)
+        await one.done()
         told = violations(await one.history(), one.model())
     assert any(found in violation for violation in told), told
-
-
-async def revived(one: Storm) -> None:
-    """Start those that died again, as a service manager does, until nothing is left."""
-    calm = asyncio.create_task(one.calm())
-    while not calm.done():
-        one.revive()
-        await asyncio.sleep(0.2)
-    await calm
