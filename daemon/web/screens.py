@@ -169,9 +169,7 @@ async def take_plays(screens: Screens, request: web.Request) -> PlaysReply:
     screens.sightings.saw(device_id, now)
     given = intake.Report(body.device_time, [_play(one) for one in body.plays])
     async with screens.database.transaction(resolve=True) as tx:
-        receipt = await intake.accept(
-            tx, device_id, given, screens.library, screens.rhythm.prices, screens.clock.now()
-        )
+        receipt = await intake.accept(tx, device_id, given, screens.library, screens.rhythm.prices, screens.clock.now())
         failpoint("plays.before_commit")
     failpoint("plays.after_commit")
     for verdict, count in Counter(judged.verdict for judged in receipt.results).items():
