@@ -292,14 +292,7 @@ class DistributionSettings(Section):
 class PlaysSettings(Section):
     """How long after an end plays still count."""
 
-    settle_after: Wait = timedelta(minutes=5)
-
-    @field_validator("settle_after")
-    @classmethod
-    def _at_most_four_hours(cls, value: timedelta) -> timedelta:
-        if value > timedelta(hours=4):
-            raise ValueError("must be at most 14400")
-        return value
+    settle_after: Annotated[Wait, AfterValidator(_at_most(14400))] = timedelta(minutes=5)
 
 
 class PlaylistSettings(Section):
