@@ -134,7 +134,11 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer each request in turn until there are no more."""
     plan, planned = Plan(datetime.min, [], [], []), list[Planned]()  # noqa: DTZ901 - stands for no plan yet
     while (prefix := requests.read(_LENGTH.size)) and len(prefix) == _LENGTH.size:
-        request = _requests.decode(requests.read(_LENGTH.unpack(prefix)[0]))
+        (length,) = _LENGTH.unpack(prefix)
+        encoded_request = requests.read(length)
+        if len(encoded_request) < length:
+            return  # whoever asked was killed over it
+        request = _requests.decode(encoded_request)
         if isinstance(request, Plan):
             plan, planned = request, [_planned(request, one) for one in request.inputs]
             answer = Answer(planned=planned)

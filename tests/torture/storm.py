@@ -320,7 +320,7 @@ def died_at(daemon: Daemon) -> str:
         log.seek(-min(600, log.seek(0, os.SEEK_END)), os.SEEK_END)
         last = log.read().splitlines()[-1]
     told = json.loads(last)
-    assert (told["event"], told["action"]) == ("failpoint", "kill"), daemon.last_words()
+    assert (told["event"], told["action"]) == ("failpoint", "kill"), daemon.last_words()  # and nobody outlives it
     return str(told["name"])
 
 
