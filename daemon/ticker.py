@@ -76,6 +76,8 @@ async def _keep(
     watch, looks = Watch(), 0
     while True:
         beat()
+        if wake.is_set():
+            watch.forget()  # whoever approves, books late or lets go on makes something due whose instant is past
         wake.clear()
         now = ground.clock.now()
         if now >= whole_at or whole_at - now > MINUTE:  # the clock may have been set back
@@ -115,6 +117,10 @@ class Watch:
         if self._bound is None or self._bound > now or asyncio.get_running_loop().time() >= self._full_from:
             return None
         return self._bound
+
+    def forget(self) -> None:
+        """Look from the first the next time."""
+        self._bound = None
 
     def looked(self, now: datetime, oldest: datetime | None, began: float | None) -> None:
         """Note a look: the oldest due instant that is still to be done, and when it began if it was a full one."""
