@@ -150,7 +150,9 @@ async def _serve(relay: Relay, connection: Connection, link: Link) -> bool:
             if any(outcome.spoiled for outcome in done.values()):
                 return True
             _judge(relay, done)
-            if not link.steady() or relay.stalls.due(time.monotonic()):
+            if relay.stalls.due(time.monotonic()):
+                return False
+            if not link.steady():
                 return link.detour
             found = any(outcome.refused for outcome in done.values())
             if link.detour and (found or time.monotonic() - began > LONGEST_DETOUR):
