@@ -5,13 +5,16 @@ from enum import Enum
 
 from playlists.queries import Tx
 
-# The timeline tells apart the server that was asked to commit and one that was promoted without the transaction,
-# where another may have the number by now.
-_TIMELINE = "substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
-_MARK = f"SELECT pg_current_xact_id_if_assigned() AS xid, {_TIMELINE} AS timeline"
+# A transaction's number stands for it in one history only. A server that was promoted without the transaction, or lost
+# what it had not flushed in a crash, gives the number to another: the timeline shows the one, the time at which
+# crash recovery began its statistics anew the other.
+_HISTORY = """
+concat_ws(' ', substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+          extract(epoch FROM pg_stat_get_checkpointer_stat_reset_time()))"""
+_MARK = f"SELECT pg_current_xact_id_if_assigned() AS xid, {_HISTORY} AS history"
 _FATE = f"""
 SELECT CASE WHEN pg_is_in_recovery() THEN 'in progress'
-            WHEN {_TIMELINE} = $2 THEN coalesce(pg_xact_status($1), 'unknown')
+            WHEN {_HISTORY} = $2 THEN coalesce(pg_xact_status($1), 'unknown')
             ELSE 'unknown' END"""
 # A COMMIT that never arrived leaves its session waiting for it, with all its locks, until the link is found dead.
 _END_WAITING = """
@@ -25,7 +28,7 @@ class Fate(Enum):
     COMMITTED = "committed"
     ABORTED = "aborted"
     OPEN = "in progress"
-    UNKNOWN = "unknown"  # and for ever: so old, or of another server's history
+    UNKNOWN = "unknown"  # and for ever: so old, or of another history
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Commit:
     """How far a transaction came: its number once it has one and was asked for, and whether COMMIT was sent."""
 
     xid: int | None = None
-    timeline: str = ""
+    history: str = ""
     sent: bool = False
 
     @property
@@ -45,7 +48,7 @@ class Commit:
         """Ask the transaction for its number, one round trip; one that has written nothing has none."""
         row = await tx.fetchrow(_MARK)
         if row is not None:
-            self.xid, self.timeline = row["xid"], row["timeline"]
+            self.xid, self.history = row["xid"], row["history"]
 
 
 async def fate_of(connection: Tx, commit: Commit) -> Fate:
@@ -53,7 +56,7 @@ async def fate_of(connection: Tx, commit: Commit) -> Fate:
 
     The connection must have the rights of the login whose transaction it was.
     """
-    fate = Fate(await connection.fetchval(_FATE, commit.xid, commit.timeline))
+    fate = Fate(await connection.fetchval(_FATE, commit.xid, commit.history))
     if fate is Fate.OPEN:
         await connection.execute(_END_WAITING, (commit.xid or 0) % 2**32)
     return fate

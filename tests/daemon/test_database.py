@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from config.settings import DatabaseSettings
+from daemon.commits import Commit, Fate, fate_of
 from daemon.database import CommitUnknown, Database, DatabaseUnavailable, transient
 from playlists.queries import Tx
 from tests.gate import Gate, gate_to
@@ -200,6 +201,16 @@ async def test_commit_that_cannot_be_read_back_is_unknown(database: Database, ga
     with pytest.raises(CommitUnknown):
         await write(database, resolve=True)
     assert time.monotonic() - began < 2
+
+
+async def test_number_of_another_history_tells_nothing(database: Database, connection: Tx) -> None:
+    commit = Commit(sent=True)
+    async with database.transaction() as tx:
+        await tx.execute("UPDATE house SET updated_at = '2026-01-01Z'")
+        await commit.note(tx)
+    assert await fate_of(connection, commit) is Fate.COMMITTED
+    commit.history += "1"  # as after a crash, in which the number may have been lost and given to another
+    assert await fate_of(connection, commit) is Fate.UNKNOWN
 
 
 async def test_half_open_connections_end_at_the_deadline_and_are_replaced(database: Database, gate: Gate) -> None:
