@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from daemon.dev.mailbox import Mailbox, mailbox
+from tests.daemon.process import NOWHERE, signaged
 from tests.gate import Gate, gate_to, silent
 from tests.whole import checks
 from tests.whole.daemons import Daemon, running, until
@@ -197,3 +198,17 @@ async def test_drain_ends_in_time_with_all_three_black_holed(
 async def request_status(session: aiohttp.ClientSession, daemon: Daemon, token: str) -> int:
     async with session.get(f"{daemon.url}/v1/campaigns", headers={"Authorization": f"Bearer {token}"}) as reply:
         return reply.status
+
+
+@pytest.mark.torture
+async def test_every_command_ends_on_a_dead_link(database_url: str, gate: Gate) -> None:
+    gate.freeze()
+    environ = NOWHERE | {"SIGNAGED_DATABASE__URL": gate.url(database_url), "SIGNAGED_DATABASE__CONNECT_TIMEOUT": "1"}
+    commands = ("migrate", "verify", "token create --role operator", "outbox list", "device list", "clock accept")
+    began = time.monotonic()
+    for command, ended in zip(
+        commands, await asyncio.gather(*(signaged(*one.split(), environ=environ) for one in commands)), strict=True
+    ):
+        assert ended.code == 69, (command, ended.err)
+        assert "the database is not available" in ended.err
+    assert time.monotonic() - began < 40
