@@ -146,8 +146,8 @@ async def _plan(ground: Ground, steps: Sequence[Step], watch: Watch) -> tuple[Ma
 
 
 def _tell_oldest(ground: Ground, agenda: Agenda, now: datetime) -> None:
-    """Set the age of the oldest transition that is still to be done, whatever keeps it; distribution is none."""
-    late = [at for name, at in agenda.since.items() if name != "distribute"]
+    """Set the age of the oldest transition that is still to be done; to distribute is none."""
+    late = [at for name, at in agenda.oldest.items() if name != "distribute"]
     ground.metrics.transitions_oldest_due_seconds.set(max(0.0, (now - min(late, default=now)).total_seconds()))
 
 

@@ -10,12 +10,15 @@ from playlists.queries import Tx
 
 
 class Agenda(NamedTuple):
-    """What comes, by step: `next` the instant at which there is something to do, past ones included; and for those
-    that are late already `since`, the oldest due instant. `held`: the clock jumped (SPEC 4).
+    """What comes, by step: `next` the instant at which there is something to do, past ones included.
+
+    `since` is the oldest due instant of what can be done now, `oldest` that of all that is due and was not put into
+    quarantine, whatever it waits for. `held`: the clock jumped (SPEC 4).
     """
 
     next: Mapping[str, datetime]
     since: Mapping[str, datetime]
+    oldest: Mapping[str, datetime]
     held: bool
 
 
@@ -25,7 +28,8 @@ _STARTS = f"end_at > $1 AND NOT coalesce({MISSED}, false)"
 def _entry(step: str, at: str, state: str, lead: str = "") -> str:
     due, now, bound = (f"at - {lead}", f"$1 + {lead}", f"$3 + {lead}") if lead else ("at", "$1", "$3")
     return f"""
-SELECT '{step}' AS step, least(ahead, late, resting.next) AS next, least(late, resting.since) AS since, {HELD} AS held
+SELECT '{step}' AS step, least(ahead, late, resting.next) AS next, least(late, resting.since) AS since,
+       least(late, resting.failed) AS oldest, {HELD} AS held
 FROM (SELECT
     (SELECT {due} FROM (SELECT {at} AS at FROM campaigns WHERE {state} AND {at} > {now} ORDER BY {at} LIMIT 1) a)
         AS ahead,
@@ -36,7 +40,9 @@ FROM (SELECT
         AS late
     OFFSET 0 -- each is looked for once
 ) looked, (
-    SELECT min(greatest({due}, retry_at, quarantined_until)) AS next, min({due}) AS since
+    SELECT min(greatest({due}, retry_at, quarantined_until)) AS next,
+           min({due}) FILTER (WHERE greatest(retry_at, quarantined_until) <= $1) AS since,
+           min({due}) FILTER (WHERE quarantined_until IS NULL) AS failed
     FROM (SELECT {at} AS at, retry_at, quarantined_until FROM resting WHERE {state} AND {at} <= {now}) r
 ) resting"""  # noqa: S608 - constants of this module
 
@@ -68,8 +74,7 @@ async def next_due(tx: Tx, now: datetime, lead: timedelta, since: datetime | Non
     With `since`, what fell due before that is not looked for, unless it failed and rests.
     """
     rows = await tx.fetch(NEXT_DUE, now, lead, since or FIRST.at)
-    return Agenda(
-        {row["step"]: row["next"] for row in rows if row["next"] is not None},
-        {row["step"]: row["since"] for row in rows if row["since"] is not None},
-        held=bool(rows and rows[0]["held"]),
-    )
+    by_step = [
+        {row["step"]: row[column] for row in rows if row[column] is not None} for column in ("next", "since", "oldest")
+    ]
+    return Agenda(by_step[0], by_step[1], by_step[2], held=bool(rows[0]["held"]))

@@ -54,7 +54,7 @@ IS_HELD = f"SELECT {HELD}"
 ADMIT = f"""
 SELECT CASE WHEN pg_try_advisory_xact_lock($1, 0) THEN true ELSE pg_try_advisory_xact_lock($1, 1) END AS admitted,
        {HELD} AS held, EXISTS (SELECT FROM quarantine) AS quarantined,
-       set_config('lock_timeout', '1s', true) AS waits"""  # noqa: S608 - constants of this module
+       set_config('lock_timeout', '2s', true) AS waits"""  # noqa: S608 - constants of this module
 
 
 async def held(tx: Tx) -> bool:
@@ -66,7 +66,7 @@ async def held(tx: Tx) -> bool:
 async def admit(tx: Tx) -> Admission:
     """Take one of the two places at which campaigns are claimed, until the transaction ends, if one is free.
 
-    The transaction waits a second at most for a lock that somebody holds.
+    The transaction waits two seconds at most for a lock that somebody holds.
     """
     row = await tx.fetchrow(ADMIT, SLOTS)
     assert row is not None  # noqa: S101 - a SELECT without FROM is one row
