@@ -13,7 +13,7 @@ import structlog
 log = structlog.get_logger("daemon.failpoints")
 
 VARIABLE = "SIGNAGED_FAILPOINTS"
-_CHANGES = ("content.distributed", "started", "completed", "settled", "missed", "expired")
+_CHANGES = ("content.distributed", "started", "completed", "settled", "missed", "expired", "updated")
 _STAGES = ("claimed", "changed", "before_commit", "after_commit")
 
 # Every place there is; a test finds each in the code, and reaches it.

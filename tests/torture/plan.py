@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from playlists.ids import CreativeId, DeviceId, TenantId
 from playlists.localtime import tzdata_version
@@ -19,6 +20,7 @@ from playlists.queries import Tx
 from tests.torture.history import Expected, Step
 
 HOUR = timedelta(hours=1)
+ZONE, OLD_RULES = "Europe/Berlin", "2020.1"
 
 
 class Kind(StrEnum):
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     EXPIRING = "expiring"
     DISTRIBUTING = "distributing"
     LIVING = "living"
+    MOVING = "moving"  # its wall time was resolved by old rules, an hour too early
 
 
 _CREATED: Step = ("created", None, "DRAFT")
@@ -88,6 +91,9 @@ SHAPES = {
         (*_BOOKED, _DISTRIBUTED), (_STARTED, ("completed", "ACTIVE", "COMPLETED")),
         timedelta(seconds=2), timedelta(seconds=8), mails=("started",),
     ),
+    Kind.MOVING: Shape(
+        _BOOKED, (("updated", "SCHEDULED", "SCHEDULED"),), 30 * 24 * HOUR, 40 * 24 * HOUR, mails=("rescheduled",)
+    ),
 }  # fmt: skip
 # of a thousand: those that owe no mail are many, since a mail costs more than all else
 PARTS = {
@@ -99,6 +105,7 @@ PARTS = {
     Kind.EXPIRING: 20,
     Kind.DISTRIBUTING: 10,
     Kind.LIVING: 10,
+    Kind.MOVING: 10,
 }
 
 
@@ -220,10 +227,11 @@ def _campaign(one: Planned, due_at: datetime, number: int) -> dict[str, Any]:
         "status_reason": shape.causes[0] if shape.causes else None,
         "pause_causes": list(shape.causes),
         "sequence": len(shape.past),
-        "timezone": "Europe/Berlin",
+        "timezone": ZONE,
         "start_at": begins_at,
         "end_at": ends_at,
-        "tzdata_version": tzdata_version(),
+        "start_local": _an_hour_later(begins_at) if one.kind is Kind.MOVING else None,
+        "tzdata_version": OLD_RULES if one.kind is Kind.MOVING else tzdata_version(),
         "budget_micros": one.budget_micros,
         "held_micros": one.budget_micros - one.spent_micros,
         "spent_micros": one.spent_micros,
@@ -241,6 +249,11 @@ def _campaign(one: Planned, due_at: datetime, number: int) -> dict[str, Any]:
         "created_at": due_at - 10 * HOUR,
         "updated_at": due_at - 10 * HOUR,
     }
+
+
+def _an_hour_later(instant: datetime) -> datetime:
+    """The wall time of an instant an hour later, as its column keeps it."""
+    return (instant + HOUR).astimezone(ZoneInfo(ZONE)).replace(tzinfo=None)
 
 
 def _log(one: Planned, due_at: datetime) -> list[dict[str, Any]]:

@@ -55,6 +55,7 @@ WHERE created_by = 'tests' AND CASE split_part(name, ' ', 1)
     WHEN 'ending' THEN status <> 'COMPLETED'
     WHEN 'living' THEN status <> 'COMPLETED'
     WHEN 'distributing' THEN distributed_at IS NULL
+    WHEN 'moving' THEN tzdata_version = '2020.1'
     ELSE settled_at IS NULL END
 GROUP BY 1"""
 WAITING = """
