@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from config.settings import DatabaseSettings
 from daemon.campaigns import lifecycle
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import claiming
 from daemon.campaigns.queries.agenda import NEXT_DUE, next_due
 from daemon.campaigns.queries.claiming import FIRST, Place
+from daemon.database import Database
 from daemon.draining import drain
+from daemon.ground import Begin
 from daemon.pace import SUCCESSES, Pace
 from daemon.tick import LIFE, Step
 from playlists.ids import CampaignId
@@ -144,6 +147,32 @@ async def test_bad_rows_are_found_at_little_cost_and_the_others_go_through(owner
     assert len(sizes) <= 3 + 20 * bad
     assert bad > 1 or sum(sizes) < 5 * 1000
     assert await owner_connection.fetchval("SELECT count(*) FROM campaigns WHERE attempts = 1") == bad
+
+
+async def test_much_that_is_due_is_done_on_two_connections_and_once(owner_connection: Tx, database_url: str) -> None:
+    await booked(owner_connection, 1)
+    await copies(owner_connection, 199)
+    names: list[str] = []
+    async with Database.open(DatabaseSettings(url=database_url)) as database, database.dedicated("first") as first:
+
+        @asynccontextmanager
+        async def second() -> AsyncIterator[Begin]:
+            async with database.dedicated("second") as connection:
+
+                @asynccontextmanager
+                async def begin() -> AsyncIterator[Tx]:
+                    async with database.transaction(on=connection) as tx:
+                        yield tx
+                        names.append("second")
+
+                yield begin
+
+        ticking = Ticking(owner_connection, replace(RULES, batch=10))
+        begin = partial(database.transaction, on=first)
+        ticking.ground = replace(ticking.ground, begin=begin, second=second)
+        assert (await ticking.at(START, LIFE[1:2])).count("started") == 200
+    assert len(names) > 2
+    assert await owner_connection.fetchval("SELECT count(*) FROM transitions WHERE type = 'started'") == 200
 
 
 async def test_a_third_claimer_waits_and_looks_again(owner_connection: Tx, database_url: str) -> None:

@@ -9,7 +9,7 @@ import prometheus_client
 import pytest
 
 from config.settings import DatabaseSettings
-from daemon import jumps, ticker
+from daemon import jumps
 from daemon.campaigns.queries import claiming
 from daemon.chores import steps
 from daemon.clock import EPOCH, DatabaseClock, Reading
@@ -209,7 +209,3 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5) -> Non
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 - other people's doing
             await asyncio.sleep(0.02)
-
-
-def test_what_is_held_is_what_the_ticker_leaves_out() -> None:
-    assert {"complete", "settle", "expire"} == ticker.HELD

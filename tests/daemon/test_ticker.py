@@ -17,7 +17,7 @@ from daemon.clock import DatabaseClock
 from daemon.database import Database
 from daemon.metrics import Metrics
 from daemon.tick import Rules
-from daemon.ticker import next_minute
+from daemon.ticker import Watch, next_minute
 from playlists.ids import CampaignId
 from playlists.queries import Tx
 from tests.daemon.campaigns import world
@@ -147,6 +147,21 @@ async def test_without_a_database_it_keeps_beating(owner_connection: Tx, databas
         await run.until(lambda: "started" in run.types())
         assert run.task is not None
         assert not run.task.done()
+
+
+async def test_after_a_slow_look_the_next_ones_begin_where_it_ended_until_it_is_paid_for() -> None:
+    watch, now, loop = Watch(), datetime(2026, 11, 22, 12, tzinfo=UTC), asyncio.get_running_loop()
+    assert watch.bound(now) is None
+    watch.looked(now, None, loop.time())  # it took next to nothing
+    await asyncio.sleep(0.01)
+    assert watch.bound(now) is None
+    watch.looked(now, None, loop.time() - 0.01)
+    assert watch.bound(now + SOON) == now
+    assert watch.bound(now - SOON) is None  # the clock was set back
+    watch.looked(now + SOON, now, None)  # what is still to be done is not passed over
+    assert watch.bound(now + SOON) == now
+    await asyncio.sleep(0.25)  # twenty times as long as the look
+    assert watch.bound(now + SOON) is None
 
 
 @pytest.mark.parametrize(
