@@ -143,7 +143,7 @@ async def test_a_partition_without_a_leader_holds_up_its_own_keys_alone(
         await flow.write(stuck, range(1, 41))
         for turn in range(2):  # also while the partition is given up, tried again and given up
             await flow.write(keys, range(41 + turn, 42 + turn))
-            await until(none_of(flow, well), 5)
+            await until(none_of(flow, well), 10)
             await asyncio.sleep(0.8)
         assert await flow.nothing_is_blamed()
         assert await flow.connection.fetchval("SELECT count(*) FROM outbox") == 42 * len(stuck)
