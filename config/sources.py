@@ -16,6 +16,8 @@ from config.settings import Settings
 PREFIX = "SIGNAGED_"
 TESTS = ("SIGNAGED_TEST_", "SIGNAGED_FAILPOINTS")  # a test run's own; no section is called so
 Values = dict[str, Any]
+_HEADER = re.compile(r"\s*\[{1,2}\s*([\w.\"'-]+?)\s*\]")
+_SETTING = re.compile(r"\s*([\w.\"' -]+?)\s*=")
 
 # what the operator did, in words of settings; other kinds of errors speak for themselves
 REASONS = {
@@ -114,7 +116,17 @@ def _parsed(text: str, path: Path | None) -> Values:
         match = re.search(r"line (\d+)", str(error))
         line = int(match[1]) if match else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)$", "", str(error))
-        raise ConfigError([Fault("", f"is no TOML: {reason}", line)], path) from None
+        raise ConfigError([Fault(_key_at(text, line), f"is no TOML: {reason}", line)], path) from None
+
+
+def _key_at(text: str, number: int) -> str:
+    """Name the key that a line of a file sets; empty when it sets none."""
+    table, key = "", ""
+    for line in text.splitlines()[:number]:
+        found, setting = _HEADER.match(line), _SETTING.match(line)
+        table = found[1].strip("\"'") if found else table
+        key = re.sub(r"[\"' ]", "", setting[1]) if setting else ""
+    return f"{table}.{key}" if table and key else key
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -167,11 +179,11 @@ def _line_of(text: str, table: str, key: str = "", entry: int = 0) -> int | None
     """
     current, header, seen = "", None, -1
     for number, line in enumerate(text.splitlines(), 1):
-        if match := re.match(r"\s*\[{1,2}\s*([\w.\"'-]+?)\s*\]", line):
+        if match := _HEADER.match(line):
             current = match[1].strip("\"'")
             seen += current == table
             header = number if current == table and seen == entry else header
-        elif match := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
+        elif match := _SETTING.match(line):
             name = re.sub(r"[\"' ]", "", match[1])
             full = f"{current}.{name}" if current else name
             here = current != table or seen == entry

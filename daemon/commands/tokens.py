@@ -24,8 +24,13 @@ async def create(
     Example: `TOKEN=$(signaged token create --role operator --config signaged.toml)`
     """
     from daemon import tenants
+    from playlists.fields import text
     from playlists.ids import TenantId
 
+    try:
+        name = name if name is None else text(1, 100)(name)
+    except ValueError as error:
+        raise UsageError(f"--name {error}") from None
     if (role == "advertiser") != (tenant is not None):
         raise UsageError("--tenant goes with --role advertiser, and with no other")
     async with transaction(settings_of(config)) as (tx, now):

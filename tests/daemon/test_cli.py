@@ -101,6 +101,11 @@ async def test_tenant_goes_with_advertisers_alone() -> None:
         assert "--tenant goes with --role advertiser" in ended.err
 
 
+def test_token_has_a_name_that_the_api_would_take(typed: Callable[..., Ended]) -> None:
+    ended = typed("token", "create", "--role", "operator", "--name", "x" * 101)
+    assert (ended.code, "--name must be 1 to 100 characters" in ended.err) == (64, True)
+
+
 def test_config_check_is_78_with_line_and_key(tmp_path: Path, typed: Callable[..., Ended]) -> None:
     file = tmp_path / "bad.toml"
     file.write_text('[database]\nurl = "postgresql://x/y"\n[kafka]\nbootstrap_servers = "a:1"\ntopics = "x"\n')
