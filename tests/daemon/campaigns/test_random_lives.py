@@ -3,9 +3,11 @@
 import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from daemon import tenants
 from daemon.announce import announce
 from daemon.campaigns import booking, editing, halting, lifecycle, suspending
 from daemon.campaigns.draft import topup, zulu
@@ -36,11 +38,15 @@ class Life:
         self.done: dict[str, int] = {}
 
     async def step(self) -> None:
-        deeds: list[Deed] = [self.book, self.act, self.act, self.play, self.suspend]
+        deeds: list[Deed] = [self.book, self.act, self.act, self.act, self.play, self.suspend, self.adjust]
         deed = self.dice.choice([*deeds, None])
         if deed is None:
             await self.pass_time()
-            return
+        else:
+            await self.attempt(deed)
+
+    async def attempt(self, deed: Deed) -> None:
+        """Do it as one transaction, or be refused; `done` counts what was done."""
         try:
             async with self.tx.transaction():
                 await announce(self.tx, await deed(), self.now)
@@ -69,27 +75,56 @@ class Life:
     async def act(self) -> list[Transition]:
         if not self.campaigns:
             return []
-        campaign_id, now = self.dice.choice(self.campaigns[-6:]), self.now
-        who = self.dice.choice([OPERATOR, advertiser(self.tenant_id)])
-        action, arguments = self.dice.choice(
-            [
-                ("edit", ({"budget": "120.00", "name": f"Renamed {self.dice.random()}"}, now, who, LIMITS)),
-                ("submit", (now, who, LIMITS)),
-                ("approve", (now, who)),
-                ("reject", ("no", now, who)),
-                ("execute", (now, who)),
-                ("pause", (None, now, who)),
-                ("stop", (None, now, OPERATOR)),
-                ("resume", (now, who)),
-                ("cancel", (None, now, who, LIMITS)),
-                ("topup", (topup("50.00", LIMITS), now, who)),
-                ("delete", (now, who)),
-            ]
-        )
+        return await self.do(self.dice.choice(self.campaigns[-6:]))
+
+    async def do(self, campaign_id: CampaignId, *wanted: str) -> list[Transition]:
+        """One of these actions, or any, on a campaign."""
+        now, who = self.now, self.dice.choice([OPERATOR, advertiser(self.tenant_id)])
+        arguments = {
+            "edit": (now, who, LIMITS),
+            "submit": (now, who, LIMITS),
+            "approve": (now, who),
+            "reject": ("no", now, who),
+            "execute": (now, who),
+            "pause": (None, now, who),
+            "stop": (None, now, OPERATOR),
+            "resume": (now, who),
+            "cancel": (None, now, who, LIMITS),
+            "topup": (topup("50.00", LIMITS), now, who),
+            "delete": (now, who),
+        }
+        action = self.dice.choice(wanted or list(arguments))
+        given = (await self.patch(campaign_id), *arguments[action]) if action == "edit" else arguments[action]
         room = next(room for room in (booking, editing, halting) if hasattr(room, action))
-        transitions: list[Transition] = await getattr(room, action)(self.tx, campaign_id, *arguments)
+        transitions: list[Transition] = await getattr(room, action)(self.tx, campaign_id, *given)
         self.done[action] = self.done.get(action, 0) + 1
         return transitions
+
+    async def patch(self, campaign_id: CampaignId) -> dict[str, Any]:
+        """Something else of a campaign, which its status may or may not take."""
+        if self.dice.random() < 0.3:
+            return {"budget": "120.00", "name": f"Renamed {self.dice.random()}"}
+        later = zulu(self.now + self.dice.randint(0, 60) * HOUR)
+        field = self.dice.choice(["start_at", "end_at", "end_at", "priority", "target", "creatives"])
+        if field == "creatives":
+            known = await self.tx.fetch(
+                "SELECT creative_id FROM campaign_creatives WHERE campaign_id = $1 ORDER BY position", campaign_id
+            )
+            owner = await world.column(self.tx, campaign_id, "tenant_id")
+            return {field: [*(str(row[0]) for row in known), str(await world.creative(self.tx, owner))]}
+        values = {"start_at": later, "end_at": later, "priority": self.dice.randint(1, 10), "target": {}}
+        return {field: values[field]}
+
+    async def adjust(self) -> list[Transition]:
+        """An operator corrects the wallet."""
+        given = {"amount": self.dice.choice(["-60.00", "-5.00", "30.00"]), "reason": "a mistake"}
+        await tenants.adjust(self.tx, self.tenant_id, given, "token:operator", self.now)
+        return []
+
+    async def deposit(self) -> list[Transition]:
+        """Somebody pays in."""
+        await tenants.deposit(self.tx, self.tenant_id, {"amount": "20.00", "reference": "an invoice"}, self.now)
+        return []
 
     async def suspend(self) -> list[Transition]:
         """The tenant is suspended, or let go on."""
