@@ -12,6 +12,7 @@ from aiohttp import hdrs, http_exceptions, web
 from daemon.web.problems import Problem, invalid
 
 MAX_DEPTH: Final = 32
+_LONGEST_NUMBER: Final = 309  # digits; the largest float has as many
 _CHUNK: Final = 65536
 
 TORN: Final = (web.RequestPayloadError, http_exceptions.BadHttpMessage, aiohttp.ClientPayloadError, ConnectionError)
@@ -62,7 +63,11 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     """The object that `raw` is. Raises Problem malformed, or validation when it is JSON but no object."""
     try:
         value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_whole,
         )
     except UnicodeDecodeError as error:
         raise Problem("malformed", f"The body is not UTF-8 at byte {error.start}") from error
@@ -105,6 +110,12 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError("a number is too large")
     return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("a number is too large")
+    return int(digits)
 
 
 def _why(error: Exception) -> str:

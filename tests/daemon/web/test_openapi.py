@@ -145,6 +145,18 @@ async def test_json_is_taken_strictly(api: Api) -> None:
         assert answer.body["detail"]
 
 
+async def test_a_number_without_end_is_told_in_our_words(api: Api) -> None:
+    for number in (b"9" * 5_000, b"1e999"):
+        answer = await api.call(
+            "POST",
+            "/v1/tenants",
+            api.admin,
+            data=b'{"size": ' + number + b"}",
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.body["detail"] == "The body is not JSON: a number is too large"
+
+
 async def test_a_body_is_json_by_its_own_account(api: Api) -> None:
     for sent in ("text/plain", "application/merge-patch+json", "application/json; charset=latin1"):
         answer = await api.call("POST", "/v1/tenants", api.admin, data=b"{}", headers={"Content-Type": sent})
