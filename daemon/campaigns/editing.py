@@ -169,14 +169,18 @@ def _rules(version: str, old: Draft, draft: Draft) -> str:
 
 
 def _require_growth(before: Campaign, old: Draft, draft: Draft, now: datetime) -> None:
-    """What of a booked campaign may only become later or more; raises EditNotAllowed."""
+    """What of a booked campaign may only become later or more; raises EditNotAllowed.
+
+    What was played was paid, and stays inside the window: a screen's clock may be ahead of ours.
+    """
     faults = []
     if old.start and draft.start and draft.start != old.start:
-        if old.start.at <= now:
+        if old.start.at <= now or before.impressions:
             faults.append("its start has come and stands")
         elif draft.start.at < old.start.at:
             faults.append("its start can only be moved to later")
-    if old.end and draft.end and draft.end.at < old.end.at and before.status is not Status.SCHEDULED:
+    ran = before.status is not Status.SCHEDULED or before.impressions
+    if old.end and draft.end and draft.end.at < old.end.at and ran:
         faults.append("its end can only be moved to later")
     if old.target and draft.target and not covers(draft.target, old.target):
         faults.append("its target can only grow: more included, fewer excluded")

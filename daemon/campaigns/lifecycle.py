@@ -58,13 +58,19 @@ async def start(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: 
 async def start_now(
     tx: Tx, campaign: Campaign, now: datetime, reason: str, actor: str, correlation_id: str
 ) -> list[Transition]:
-    """Start one SCHEDULED campaign, locked and before its end, at a person's word: its `start_at` becomes now."""
-    old = zulu(campaign.start_at) if campaign.start_at else None
-    moved_start: dict[str, object] = {"field": "start_at", "old": old, "new": zulu(now)}
-    await due.move_start(tx, campaign.id, now)
-    rows = await due.start(tx, [campaign.id], now, reason, actor, correlation_id, [moved_start])
-    transitions = [_start_fact(row, now, reason, actor, [moved_start]) for row in rows]
-    if campaign.distributed_at is not None:
+    """Start one SCHEDULED campaign, locked and before its end, at a person's word: its `start_at` becomes now.
+
+    A start that has come while screens had the campaign stands: they began by themselves, and were paid.
+    """
+    begun = campaign.start_at is not None and campaign.start_at <= now and campaign.distributed_at is not None
+    changes: list[dict[str, object]] = []
+    if not begun:
+        old = zulu(campaign.start_at) if campaign.start_at else None
+        changes.append({"field": "start_at", "old": old, "new": zulu(now)})
+        await due.move_start(tx, campaign.id, now)
+    rows = await due.start(tx, [campaign.id], now, reason, actor, correlation_id, changes)
+    transitions = [_start_fact(row, now, reason, actor, changes) for row in rows]
+    if campaign.distributed_at is not None and not begun:
         await mark_campaigns(tx, [campaign.id], now)  # its window has grown
     return transitions + await _halted_at_start(tx, rows, now)
 

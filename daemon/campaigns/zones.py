@@ -11,6 +11,7 @@ from daemon.campaigns.lifecycle import ACTOR, Change
 from daemon.campaigns.queries import zones
 from daemon.campaigns.queries.claiming import Claimed, Place
 from daemon.campaigns.queries.zones import Move
+from devices.plays import AHEAD
 from playlists.ids import CampaignId
 from playlists.localtime import Resolved, release
 from playlists.queries import Row, Tx, mark_campaigns
@@ -43,20 +44,22 @@ def resolution(version: str, resolve: Resolver, lead: timedelta) -> Change:
 def moved(row: Row | Mapping[str, Any], version: str, resolve: Resolver, now: datetime, lead: timedelta) -> Move | None:
     """Where a campaign's edges lie by new rules, or why they stay; None when the rules leave them where they are.
 
-    Edges that are past stay. So do both, with a note, if one would be past or the window be empty by the new rules. A
-    start beyond the distribution's lead takes the campaign out of the playlists again (SPEC 3).
+    Edges that are past stay, and a start that was played, by a clock ahead of ours. So do both, with a note, if one
+    would be past or the window be empty by the new rules. A start beyond the distribution's lead takes the campaign out
+    of the playlists again (SPEC 3).
     """
     start, end, placed_at = row["start_at"], row["end_at"], row["distributed_at"]
     rules = {"field": "tzdata_version", "old": row["tzdata_version"], "new": version}
     try:
-        new_start = _anew(start, row["start_local"], row["timezone"], resolve, now, row["status"] in _UNSTARTED)
+        unstarted = row["status"] in _UNSTARTED and not row["impressions"]
+        new_start = _anew(start, row["start_local"], row["timezone"], resolve, now, unstarted)
         new_end = _anew(end, row["end_local"], row["timezone"], resolve, now, True)
     except ValueError as error:
         return Move(row["id"], start, end, False, f"the old times are kept: {error}", [rules])
     if (new_start, new_end) == (start, end):
         return None
     edges = (("start_at", start, new_start), ("end_at", end, new_end))
-    if fault := _fault(edges, row["start_deadline"], now):
+    if fault := _fault(edges, row["start_deadline"], now, now + AHEAD if row["impressions"] else now):
         return Move(row["id"], start, end, False, f"the old times are kept: {fault}", [rules])
     changes: list[dict[str, Any]] = [
         {"field": name, "old": zulu(old), "new": zulu(new)} for name, old, new in edges if old and new and old != new
@@ -76,12 +79,17 @@ def _anew(
 
 
 def _fault(
-    edges: Sequence[tuple[str, datetime | None, datetime | None]], deadline: datetime | None, now: datetime
+    edges: Sequence[tuple[str, datetime | None, datetime | None]],
+    deadline: datetime | None,
+    now: datetime,
+    played: datetime,
 ) -> str | None:
-    """What is wrong with new edges, in words; None: nothing."""
+    """What is wrong with new edges, in words; None: nothing. Until `played` something may have been played."""
     for name, old, new in edges:
         if new is not None and new != old and new <= now:
             return f"by the new rules {name} would be {zulu(new)}, which is past"
+        if new is not None and old is not None and new < old and new <= played:
+            return f"by the new rules {name} would be {zulu(new)}, and screens may have played beyond that"
     (_, _, start), (_, _, end) = edges
     if start is not None and end is not None and end <= start:
         return f"by the new rules it would end at {zulu(end)}, not after its start at {zulu(start)}"

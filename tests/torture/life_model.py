@@ -144,7 +144,8 @@ class Tenancy:
             return "InvalidTransition"
         if self._crowded(one, now, one.end):
             return "RunningLimit"
-        one.start = now
+        if one.start > now or one.distributed_at is None:
+            one.start = now
         one.moved("started", "ACTIVE", who)
         self._halt_at_start(one, now)
         return None

@@ -28,7 +28,8 @@ WITH due AS MATERIALIZED (
 )
 SELECT array_agg(id) FROM due"""  # noqa: S608 - constants of this module
 WALL_TIMES = """
-SELECT id, status, timezone, start_at, end_at, start_local, end_local, start_deadline, tzdata_version, distributed_at
+SELECT id, status, timezone, start_at, end_at, start_local, end_local, start_deadline, tzdata_version, distributed_at,
+       impressions
 FROM campaigns WHERE id = ANY ($1::uuid[])"""
 KEEP = "UPDATE campaigns SET tzdata_version = $2 WHERE id = ANY ($1::uuid[])"
 MOVE = """

@@ -141,6 +141,7 @@ BASE: dict[str, Any] = {
     "start_deadline": None,
     "distributed_at": None,
     "tzdata_version": "2026f",
+    "impressions": 0,
 }
 
 
