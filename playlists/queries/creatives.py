@@ -92,22 +92,28 @@ async def patch_creative(tx: Tx, creative_id: CreativeId, patch: Mapping[str, An
     return row
 
 
-KEYED_CAMPAIGNS = """
+# Locked first and read then: a statement that does both sees keywords as they were before it waited.
+LOCK_KEYED = """
+SELECT campaign_id FROM targets
+WHERE campaign_id IN (SELECT campaign_id FROM campaign_creatives WHERE creative_id = $1)
+ORDER BY campaign_id FOR NO KEY UPDATE
+"""
+KEYED = """
 SELECT t.campaign_id, t.block_keys,
        (SELECT coalesce(array_agg(DISTINCT word), '{}')
         FROM campaign_creatives cc JOIN creatives k ON k.id = cc.creative_id, unnest(k.keywords) AS word
         WHERE cc.campaign_id = t.campaign_id) AS keywords
 FROM targets t
-WHERE t.campaign_id IN (SELECT campaign_id FROM campaign_creatives WHERE creative_id = $1)
+WHERE t.campaign_id = ANY ($1::uuid[])
 ORDER BY t.campaign_id
-FOR UPDATE OF t
 """
 SET_KEYS = "UPDATE targets SET block_keys = $2 WHERE campaign_id = $1"
 
 
 async def _renew_keywords(tx: Tx, creative_id: CreativeId) -> list[CampaignId]:
     changed = []
-    for row in await tx.fetch(KEYED_CAMPAIGNS, creative_id):
+    concerned = [row["campaign_id"] for row in await tx.fetch(LOCK_KEYED, creative_id)]
+    for row in await tx.fetch(KEYED, concerned):
         others = {key for key in row["block_keys"] if not key.startswith("keyword:")}
         keys = sorted(others | {block_key("keyword", word) for word in row["keywords"]})
         if keys != sorted(row["block_keys"]):

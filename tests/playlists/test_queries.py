@@ -1,5 +1,6 @@
 """Creatives from body to row, and the marks that their changes leave."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from playlists.queries import (
     set_house_fallback,
 )
 from tests import world
+from tests.conftest import connected
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BODY = {"name": "Spring", "sha256": "0a" * 32, "size": 1000, "mime": "video/mp4", "duration_ms": 15_000}
@@ -121,6 +123,29 @@ async def test_new_keywords_reach_the_campaigns_that_show_them(connection: Tx) -
 
     await patch_creative(connection, one, {"keywords": ("beer", "Sale")}, NOW)
     assert await marks(connection) == []  # nothing that a store could block has changed
+
+
+async def test_keywords_of_two_creatives_changed_at_once_both_count(connection: Tx, database_url: str) -> None:
+    owner = await world.tenant(connection, NOW)
+    one, two = [await world.creative(connection, owner, NOW) for _ in range(2)]
+    campaign_id = await world.campaign(connection, owner, NOW, creatives=[one, two])
+    async with connected(database_url) as first, connected(database_url) as second:
+
+        async def change() -> None:
+            async with second.transaction():
+                await patch_creative(second, two, {"keywords": ("wine",)}, NOW)
+
+        begun = first.transaction()
+        await begun.start()
+        await patch_creative(first, one, {"keywords": ("beer",)}, NOW)
+        changing = asyncio.create_task(change())
+        while not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            assert not changing.done()
+            await asyncio.sleep(0.01)
+        await begun.commit()
+        await changing
+    keys = await connection.fetchval("SELECT block_keys FROM targets WHERE campaign_id = $1", campaign_id)
+    assert keys == ["keyword:beer", "keyword:wine"]
 
 
 async def test_media_count_from_when_they_are_stored(connection: Tx) -> None:
