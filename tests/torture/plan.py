@@ -97,10 +97,10 @@ SHAPES = {
 }  # fmt: skip
 # of a thousand: those that owe no mail are many, since a mail costs more than all else
 PARTS = {
-    Kind.STARTING: 45,
-    Kind.ENDING: 430,
-    Kind.SETTLING: 35,
-    Kind.CANCELLED: 430,
+    Kind.STARTING: 30,
+    Kind.ENDING: 440,
+    Kind.SETTLING: 20,
+    Kind.CANCELLED: 440,
     Kind.MISSING: 20,
     Kind.EXPIRING: 20,
     Kind.DISTRIBUTING: 10,
