@@ -144,32 +144,36 @@ async def open_campaigns(tx: Tx) -> list[CampaignId]:
     return [row["id"] for row in await tx.fetch(OPEN_CAMPAIGNS)]
 
 
-# A row that somebody holds is left for the next time: a count is no reason to make a start or a charge wait.
-RECOUNT = f"""
+# Counting may take long, so the rows are locked after it, and none that changed meanwhile is written: what was counted
+# may be older. A row that somebody holds is left for the next time: a count is no reason to make a start or a charge
+# wait. Locked and written by two statements: one alone would queue for older versions of rows, a deadlock.
+MISCOUNTED = f"""
 WITH counted AS MATERIALIZED (
     SELECT t.campaign_id AS id, n.devices
     FROM targets t
     CROSS JOIN LATERAL (SELECT count(*)::int AS devices FROM devices d JOIN stores s ON s.id = d.store_id
                         WHERE {ELIGIBLE}) n
     WHERE t.campaign_id = ANY($1::uuid[])
-), wrong AS MATERIALIZED (
-    SELECT c.id, counted.devices FROM campaigns c JOIN counted ON counted.id = c.id
-    WHERE c.status IN ('PENDING_APPROVAL', 'SCHEDULED', 'ACTIVE', 'PAUSED')
-      AND c.total_recipients <> counted.devices
-    ORDER BY c.id
-), held AS MATERIALIZED (
-    SELECT c.id FROM campaigns c
-    WHERE c.id = ANY (ARRAY(SELECT id FROM wrong))
-      AND c.status IN ('PENDING_APPROVAL', 'SCHEDULED', 'ACTIVE', 'PAUSED')
-    ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED
-), put_right AS (
-    UPDATE campaigns c SET total_recipients = wrong.devices
-    FROM wrong WHERE wrong.id = c.id AND c.id = ANY (ARRAY(SELECT id FROM held))
 )
-SELECT id FROM wrong EXCEPT SELECT id FROM held
+SELECT c.id, c.version, counted.devices FROM campaigns c JOIN counted ON counted.id = c.id
+WHERE c.status IN ('PENDING_APPROVAL', 'SCHEDULED', 'ACTIVE', 'PAUSED') AND c.total_recipients <> counted.devices
 """  # noqa: S608 - constants
+LOCK_COUNTED = """
+SELECT c.id FROM campaigns c JOIN unnest($1::uuid[], $2::integer[]) AS n (id, version) ON n.id = c.id
+WHERE c.id = ANY ($1::uuid[]) AND c.version = n.version ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED
+"""
+RECOUNT = """
+UPDATE campaigns c SET total_recipients = n.devices FROM unnest($1::uuid[], $2::integer[]) AS n (id, devices)
+WHERE c.id = n.id AND c.id = ANY ($1::uuid[])
+"""
 
 
 async def recount(tx: Tx, ids: Sequence[CampaignId]) -> list[CampaignId]:
-    """Write anew how many recipients open campaigns have; returns those that somebody else held."""
-    return [row["id"] for row in await tx.fetch(RECOUNT, ids)]
+    """Write anew how many recipients open campaigns have; returns those that somebody else held or has changed."""
+    wrong = {row["id"]: row for row in await tx.fetch(MISCOUNTED, ids)}
+    if not wrong:
+        return []
+    versions = [row["version"] for row in wrong.values()]
+    held = [row["id"] for row in await tx.fetch(LOCK_COUNTED, list(wrong), versions)]
+    await tx.execute(RECOUNT, held, [wrong[one]["devices"] for one in held])
+    return [one for one in wrong if one not in held]

@@ -200,14 +200,18 @@ class Crowd:
                     for device in self.devices:
                         async with tx.transaction():
                             await patch_device(tx, device, {"disabled": disabled}, now, PATIENCE)
-                    await seats.recount(tx, self.campaigns)
+                    await self._recounted(tx)
                     await asyncio.sleep(0.1)
             case 1:
                 words = dice.sample(["beer", "wine", "bread"], k=1)
                 async with tx.transaction():
                     await patch_creative(tx, dice.choice(self.creatives), {"keywords": words}, now)
             case 2:
-                await seats.recount(tx, self.campaigns)
+                await self._recounted(tx)
+
+    async def _recounted(self, tx: Tx) -> None:
+        async with tx.transaction():
+            await seats.recount(tx, self.campaigns)
 
     async def _instance(self, tx: Tx, dice: random.Random, number: int, ahead: timedelta) -> None:
         self.now += timedelta(minutes=dice.choice([0, 0, 1, 5, 15]), seconds=dice.randint(0, 59))
