@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import heappop, heappush
+from typing import Any
 
 from daemon.campaigns.campaign import Campaign, Reason
 from daemon.campaigns.draft import BookingLimits, Draft, Edge, in_words
@@ -195,9 +197,26 @@ async def within_running_limit(tx: Tx, campaign: Campaign, start_at: datetime, e
 
     The tenant's row must be locked: that makes the count exact. Raises RunningLimit, naming them.
     """
-    rivals = await changes.rivals(tx, campaign, start_at, end_at)
-    # Most overlap where some window begins; windows are half-open.
-    for instant in [start_at, *(row["start_at"] for row in rivals if row["start_at"] > start_at)]:
-        running = [row["name"] for row in rivals if row["start_at"] <= instant < row["end_at"]]
+    running = crowd(await changes.rivals(tx, campaign, start_at, end_at), start_at, limit)
+    if running is not None:
+        raise RunningLimit(limit, running)
+
+
+def crowd(rivals: Sequence[Row | Mapping[str, Any]], start_at: datetime, limit: int) -> list[str] | None:
+    """The names of those that run at the first instant from `start_at` on at which `limit` do; None: at none.
+
+    `rivals` have `name start_at end_at`, by start, and end after `start_at`; windows are half-open. They may be many.
+    """
+    if not limit:
+        return [row["name"] for row in rivals if row["start_at"] <= start_at]
+    running: list[tuple[datetime, int]] = []  # a heap, by end
+    for number, row in enumerate(rivals):
+        begins = max(row["start_at"], start_at)
+        while running and running[0][0] <= begins:
+            heappop(running)
+        heappush(running, (row["end_at"], number))
         if len(running) >= limit:
-            raise RunningLimit(limit, running)
+            among = {number for _, number in running}
+            more = (at for at in range(number + 1, len(rivals)) if rivals[at]["start_at"] <= begins)
+            return [rivals[at]["name"] for at in sorted(among.union(more))]
+    return None
