@@ -4,6 +4,8 @@
 SHELL := /bin/sh
 # leave room for options: make run ARGS="--help"; make test ARGS="-k ledger -x"
 ARGS ?=
+# tests at a time; 0 is one by one in this process, for a debugger
+JOBS ?= 2
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 VENV := .venv
@@ -26,7 +28,7 @@ run: $(READY) ## start everything here: database, Kafka, mail, daemon, screens (
 	@exec $(BIN)/signaged dev $(ARGS)
 
 test: $(READY) ## run the tests
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 torture: $(READY) ## run the long tests: kills, faults, models (about half an hour; one: ARGS="-k killer")
 	@exec $(BIN)/python -m pytest -m torture $(ARGS)

@@ -27,8 +27,9 @@ def heard(clock: DatabaseClock, told: datetime, asked: float, heard: float) -> t
 
 
 def error_of(clock: DatabaseClock, offset: timedelta = OFFSET) -> timedelta:
-    """How far the clock is behind the database's; the reading itself takes some microseconds."""
-    return told(time.monotonic(), offset) - clock.now()
+    """How far the clock is behind the database's; whatever delays us between the readings counts as behind."""
+    shown = clock.now()
+    return told(time.monotonic(), offset) - shown
 
 
 def test_clock_nobody_set_tells_nothing() -> None:
