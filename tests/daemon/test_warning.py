@@ -8,7 +8,7 @@ import pytest
 from daemon.campaigns import lifecycle
 from daemon.outbox.message import transition_message
 from daemon.tick import Step
-from daemon.warning import CHECKS, STORES, steps
+from daemon.warning import CHECKS, PORTION, STORES, steps
 from devices.delivery import Reason, Status
 from devices.queries.deliveries import record_deliveries
 from devices.queries.presence import record_service, record_sightings
@@ -69,6 +69,22 @@ async def test_too_few_ready_screens_are_told_once_a_check_with_their_stores(con
     assert await ticking.at(START - HOUR, STEPS) == ["at_risk"]
     assert await ticking.at(START - MINUTE, STEPS) == []
     assert await mails(connection) == ["at_risk", "at_risk"]
+
+
+async def test_one_that_fails_is_left_out_until_its_next_check_and_the_others_are_told(
+    connection: Tx, owner_connection: Tx, ticking: Ticking
+) -> None:
+    campaigns = [(await scene(connection, stores=1))[0] for _ in range(PORTION)]
+    await owner_connection.execute(f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON transitions FOR EACH ROW
+        WHEN (NEW.campaign_id = '{campaigns[1]}') EXECUTE FUNCTION refuse()""")
+    assert await ticking.at(START - 6 * HOUR, STEPS) == ["at_risk"] * (PORTION - 1)
+    assert ticking.good
+    assert {each.campaign_id for each in ticking.reported} == {*campaigns} - {campaigns[1]}
+    assert await ticking.at(START - 6 * HOUR + MINUTE, STEPS) == []
+    await owner_connection.execute("DROP TRIGGER refuse ON transitions")
+    assert await ticking.at(START - HOUR, STEPS) == ["at_risk"] * PORTION
 
 
 async def test_enough_ready_screens_are_no_news(connection: Tx, ticking: Ticking) -> None:
