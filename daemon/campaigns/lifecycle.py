@@ -68,6 +68,7 @@ async def start_now(
         old = zulu(campaign.start_at) if campaign.start_at else None
         changes.append({"field": "start_at", "old": old, "new": zulu(now)})
         await due.move_start(tx, campaign.id, now)
+    await claiming.heal(tx, [campaign.id])
     rows = await due.start(tx, [campaign.id], now, reason, actor, correlation_id, changes)
     transitions = [_start_fact(row, now, reason, actor, changes) for row in rows]
     if campaign.distributed_at is not None and not begun:

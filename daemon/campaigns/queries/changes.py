@@ -81,6 +81,8 @@ WITH saved AS (
         distributed_at = $19, attempts = 0, retry_at = NULL, version = version + 1, sequence = sequence + 1
     WHERE id = $1 AND version = $2
     RETURNING id, sequence, occurrence, tenant_id, status, total_recipients
+), healed AS (
+    DELETE FROM quarantine WHERE campaign_id = $1 -- it can be changed
 )
 INSERT INTO transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason, note,
                          changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)
