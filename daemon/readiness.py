@@ -103,5 +103,9 @@ async def fail_due(tx: Tx, now: datetime, settle_after: timedelta) -> list[Trans
         return []
     counts = await delivery_counts(tx, candidates, now)
     lost = [one for one, states in counts.items() if 0 < states[Status.FAILED] == sum(states.values())]
+    if not lost:
+        return []
+    locked = await lock_open(tx, lost)
+    still = set(await nearly_failed(tx, now - PATIENCE))  # counting may have taken long
     note = "every device of its audience has failed to take its content"
-    return await fail(tx, await lock_open(tx, lost), Reason.DEVICES_FAILED, note, now, settle_after)
+    return await fail(tx, [one for one in locked if one in still], Reason.DEVICES_FAILED, note, now, settle_after)

@@ -13,6 +13,7 @@ from devices.targets import Target
 from playlists.ids import CampaignId, DeviceId, Digest, Sha256
 from playlists.queries import Tx
 from tests import world
+from tests.interrupted import interrupted
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -82,6 +83,14 @@ async def test_only_a_whole_audience_of_failures_fails_a_campaign_and_not_at_onc
     assert (failed.type, failed.to_status, failed.reason) == ("failed", "FAILED", "DEVICES_FAILED")
     assert not await fail_due(connection, NOW + 31 * MINUTE, MINUTE)
     assert await connection.fetchval("SELECT settle_at FROM campaigns") == NOW + 31 * MINUTE
+
+
+async def test_who_is_ready_while_failures_are_counted_saves_its_campaign(connection: Tx) -> None:
+    campaign, devices = await scene(connection, 3)
+    await tell(connection, campaign, devices, Status.FAILED)
+    counted = interrupted(connection, 3, lambda: tell(connection, campaign, devices[:1], Status.READY))
+    assert not await fail_due(counted, NOW + 30 * MINUTE, MINUTE)
+    assert await connection.fetchval("SELECT status FROM campaigns") == "ACTIVE"
 
 
 async def test_lists_cover_the_audience_and_who_has_left_it(connection: Tx) -> None:
