@@ -17,7 +17,7 @@ from devices.queries.deliveries import (
     open_campaigns,
     record_deliveries,
 )
-from devices.queries.fetches import holdings, record_corrupt, record_sound
+from devices.queries.fetches import holdings, record_told
 from devices.queries.plays import given, lock_reporter
 from devices.readiness import NOTHING, FileState, judge
 from playlists.ids import CampaignId, DeviceId, Digest, Sha256
@@ -50,8 +50,7 @@ async def accept(
         return Receipt(verified=False, deliveries={})
     contents = (await library.contents(tx, [digest]))[digest]
     of_playlist = {sha256: state for sha256, state in said.items() if sha256 in contents.files}
-    await record_corrupt(tx, device_id, _in(FileState.CORRUPT, of_playlist), now)
-    await record_sound(tx, device_id, _in(FileState.READY, of_playlist), now)
+    await record_told(tx, device_id, _in(FileState.CORRUPT, of_playlist), _in(FileState.READY, of_playlist), now)
     held = await holdings(tx, device_id, sorted(contents.files))
     unsettled = await open_campaigns(tx, device_id, sorted(contents.campaigns))
     found = {

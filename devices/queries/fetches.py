@@ -28,6 +28,10 @@ SELECT $1, sha256, '{}', 1, $3 FROM unnest($2::text[]) AS sha256 ORDER BY sha256
 ON CONFLICT (device_id, sha256) DO UPDATE SET
     ranges = '{}', completed_at = NULL, corruptions = fetches.corruptions + 1, updated_at = excluded.updated_at
 """
+# The two statements of one report take rows each in order; the writer of deliveries takes all of a device in one.
+_LOCK = """
+SELECT FROM fetches WHERE device_id = $1 AND sha256 = ANY ($2::text[]) ORDER BY sha256 FOR NO KEY UPDATE
+"""
 _SOUND = """
 UPDATE fetches SET corruptions = 0, updated_at = $3
 WHERE device_id = $1 AND sha256 = ANY ($2::text[]) AND completed_at IS NOT NULL AND corruptions > 0
@@ -46,16 +50,19 @@ async def record_fetches(tx: Tx, fetched: Sequence[Fetched], now: datetime) -> N
         await tx.execute(_RECORD, devices, files, spans, sizes, begins, now)
 
 
-async def record_corrupt(tx: Tx, device_id: DeviceId, files: Sequence[Sha256], now: datetime) -> None:
-    """Count a report of CORRUPT for each of the files: what was delivered of them is worth nothing."""
-    if files:
-        await tx.execute(_CORRUPT, device_id, files, now)
+async def record_told(
+    tx: Tx, device_id: DeviceId, corrupt: Sequence[Sha256], sound: Sequence[Sha256], now: datetime
+) -> None:
+    """Keep what a device says of its files.
 
-
-async def record_sound(tx: Tx, device_id: DeviceId, files: Sequence[Sha256], now: datetime) -> None:
-    """Forget earlier reports of CORRUPT for files that are now held in full."""
-    if files:
-        await tx.execute(_SOUND, device_id, files, now)
+    What was delivered of a CORRUPT one is worth nothing, and is counted; a sound one that is held in full was never so.
+    """
+    if corrupt and sound:
+        await tx.execute(_LOCK, device_id, [*corrupt, *sound])
+    if corrupt:
+        await tx.execute(_CORRUPT, device_id, corrupt, now)
+    if sound:
+        await tx.execute(_SOUND, device_id, sound, now)
 
 
 async def holdings(tx: Tx, device_id: DeviceId, files: Sequence[Sha256]) -> dict[Sha256, Held]:
