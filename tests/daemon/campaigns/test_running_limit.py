@@ -65,7 +65,7 @@ async def test_no_instant_has_more_than_the_limit(owner_connection: Tx, database
     dice.shuffle(deeds)
     refused = await at_once(database_url, deeds)
     assert await owner_connection.fetchval(OVERLAP) == LIMIT
-    assert 5 < len(refused) < AT_ONCE - 5
+    assert 5 < len(refused) < AT_ONCE  # how many go through is for whoever comes first to say
     # windows have only grown since, so what was refused rightly is refused now
     assert len(await at_once(database_url, refused)) == len(refused)
     assert await owner_connection.fetchval(OVERLAP) == LIMIT
