@@ -90,9 +90,12 @@ def _known(error: Exception) -> int:
     from daemon.database import DatabaseUnavailable
     from daemon.failpoints import BadFailpoints
     from daemon.migrate import MigrationError
+    from daemon.session import NOT_MIGRATED
 
     if isinstance(error, (ConfigError, MigrationError, BadFailpoints)):
         return _failed(CONFIGURATION, str(error))
+    if isinstance(error.__cause__, NOT_MIGRATED):
+        return _failed(UNAVAILABLE, f"the database is not ready: {error}; run `signaged migrate`")
     if isinstance(error, DatabaseUnavailable):
         return _failed(UNAVAILABLE, f"the database is not available: {error}")
     if isinstance(error, ListenError):

@@ -38,6 +38,7 @@ CONTENTION = (
 # while connecting any of these may pass: a wrong password, too, is mended without a restart
 CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 SCHEMA_MISSING = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+NOT_MIGRATED = (*SCHEMA_MISSING, asyncpg.InvalidParameterValueError)  # the last: a session's role is not there
 SET_SESSION = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS wanted (name, value)"
 
 

@@ -167,6 +167,14 @@ async def test_missing_database_is_69() -> None:
         assert ended.err.startswith("signaged: the database is not available: cannot connect")
 
 
+async def test_database_without_a_schema_is_69_and_says_what_to_do(empty_database_url: str) -> None:
+    environ = NOWHERE | {"SIGNAGED_DATABASE__URL": empty_database_url}
+    for command in ("verify", "token create --role operator", "clock accept"):
+        ended = await signaged(*command.split(), environ=environ)
+        assert ended.code == 69
+        assert "run `signaged migrate`" in ended.err
+
+
 async def test_migrate_then_token_prints_the_token_alone(empty_database_url: str) -> None:
     environ = NOWHERE | {"SIGNAGED_DATABASE__URL": empty_database_url}
     assert json.loads((await signaged("migrate", "--json", environ=environ)).out)["applied"][0] == "0001_initial.sql"
