@@ -199,9 +199,9 @@ class Tenancy:
         if not in_order or (field == "end" and edited.end <= now):
             return "Invalid"
         moved = edited.start != one.start
-        if moved and (one.start <= now or edited.start < one.start):
+        if moved and (one.start <= now or one.impressions or edited.start < one.start):
             return "EditNotAllowed"
-        if one.status != "SCHEDULED" and edited.end < one.end:
+        if (one.status != "SCHEDULED" or one.impressions) and edited.end < one.end:
             return "EditNotAllowed"
         if edited.end > one.end and self._crowded(one, max(edited.start, one.end), edited.end):
             return "RunningLimit"
