@@ -55,6 +55,8 @@ ZONES = ("America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "UTC")
 who_asks = st.sampled_from(["USER", "OPERATOR"])
 mostly_never = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 12))  # statements before a crash
 which = st.integers(0, 5)
+prices = st.sampled_from([None, 900_000_000, 4_000_000_000, 40_000_000_000])  # those above empty budgets
+reports = st.lists(st.tuples(which, st.integers(-6, 260), st.integers(0, 60)), min_size=1, max_size=12)
 
 
 class Life(Beside):
@@ -77,7 +79,7 @@ class Life(Beside):
         plain = {"budget": 200, "deadline": None, "flagged": False, "priority": 5, "submit": True, "crash": None}
         for start in starts:
             late, lasts = timedelta(minutes=15 * start), timedelta(hours=20)
-            self.book(late, lasts, zone, True, cap=30_000_000 if start == 1 else None, **plain)
+            self.book(late, lasts, zone, True, cap=3_000_000 if start in (1, 4) else None, **plain)
 
     async def _set_up(self) -> None:
         limits = {"running_limit": self.model.running_limit, "approval_limit_micros": self.model.approval_limit}
@@ -301,8 +303,8 @@ class Life(Beside):
 
     @precondition(lambda self: any(one.distributed_at for one in self.model.campaigns))
     @rule(
-        plays=st.lists(st.tuples(which, st.integers(-6, 260), st.integers(0, 60)), min_size=1, max_size=12),
-        cpm=st.sampled_from([None, 900_000_000, 4_000_000_000]),
+        plays=reports,
+        cpm=prices,
         crash=mostly_never,
     )
     def play(self, plays: list[tuple[int, int, int]], cpm: int | None, crash: int | None) -> None:
@@ -351,6 +353,26 @@ class Life(Beside):
         self.now += timedelta(minutes=minutes, seconds=seconds)
         self.runner.run(self.catch_up(batch, crash))
         self.model.tick(self.now)
+
+    @rule(minutes=st.sampled_from([1, 30, 100, 24 * 60]))
+    def nobody_ticks(self, minutes: int) -> None:
+        """The daemon is down for a while; screens go on."""
+        self.now += timedelta(minutes=minutes)
+
+    @rule(plays=reports, cpm=prices, batch=st.integers(0, 4), again=st.booleans())
+    def go_on_air(self, plays: list[tuple[int, int, int]], cpm: int | None, batch: int, again: bool) -> None:
+        """The next that is booked starts, by the tick or by its screens alone, and they play for a while."""
+        starts = [one.start for one in self.model.campaigns if one.status == "SCHEDULED"]
+        if starts:
+            ahead = timedelta(minutes=30) + max(min(starts) - self.now, timedelta())
+            if batch:
+                self.pass_time(ahead // timedelta(minutes=1), 0, batch, None)
+            else:
+                self.now += ahead
+        if any(one.distributed_at for one in self.model.campaigns):
+            self.play([(number, abs(ago) % 25, late) for number, ago, late in plays], cpm, None)
+            if again:
+                self.play([(number, abs(ago) % 28, late + 1) for number, ago, late in plays], cpm, None)
 
 
 def _live(database_url: str, examples: int, steps: int, *, by_chance: bool) -> int:
