@@ -47,7 +47,7 @@ REASONS = {
     "OPERATOR": "an operator of the network decided so",
     "BUDGET_EXHAUSTED": "its budget is used up; a top-up lets it go on",
     "NO_ELIGIBLE_DEVICES": "no screen is eligible for it",
-    "TENANT_SUSPENDED": "your account is suspended",
+    "TENANT_SUSPENDED": "your organisation is suspended",
     "EMERGENCY_STOP": "it was stopped by an operator of the network",
     "NEVER_DISTRIBUTED": "it was never distributed to screens",
     "START_DEADLINE": "it could not start before its deadline",
