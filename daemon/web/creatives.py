@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from daemon.failpoints import failpoint
@@ -10,12 +11,14 @@ from daemon.tenants import tenant_exists
 from daemon.web import bodies, cursors, replies, shown, strict
 from daemon.web.auth import ANYONE, STAFF, Caller, forbidden
 from daemon.web.operations import PAGING, Call, Operation, Platform, Reply
-from daemon.web.problems import invalid, not_found
+from daemon.web.problems import invalid, not_found, unavailable
 from playlists import creatives, queries
 from playlists.faults import Faulty
 from playlists.fields import identity
 from playlists.ids import CreativeId, Sha256, TenantId
 from playlists.queries import Row, Tx
+
+log = structlog.get_logger("daemon.web")
 
 _FIELDS = frozenset({"name", "sha256", "size", "mime", "duration_ms", "tenant_id", "keywords"})
 _CHUNK: Final = 262_144
@@ -79,6 +82,9 @@ async def upload(platform: Platform, caller: Caller, request: web.Request) -> Re
         raise invalid([(error.field, str(error))]) from error
     except strict.TORN as error:
         raise strict.torn() from error
+    except OSError as error:  # a full disk, a share that is gone: mended without us
+        log.warning("media not stored", creative_id=str(creative_id), reason=str(error))
+        raise unavailable("The media folder does not take it now; try again") from error
     failpoint("media.written")
     async with platform.database.transaction(resolve=True) as tx:
         await queries.mark_stored(tx, creative_id, platform.clock.now())

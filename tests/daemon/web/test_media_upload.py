@@ -49,6 +49,16 @@ async def test_other_bytes_are_refused(api: Api) -> None:
     assert files(api.platform.media) == []
 
 
+async def test_a_folder_that_takes_nothing_is_no_fault_of_the_upload(api: Api) -> None:
+    path, token = await registered(api)
+    folder = api.platform.media.folder
+    folder.write_bytes(b"in its place")
+    answer = await api.call("PUT", f"{path}/media", token, data=PNG)
+    assert (answer.status, answer.kind, answer.headers["Retry-After"]) == (503, "unavailable", "1")
+    folder.unlink()
+    assert (await api.ok("PUT", f"{path}/media", token, data=PNG))["state"] == "STORED"
+
+
 async def test_an_upload_that_breaks_off_leaves_nothing(api: Api) -> None:
     path, token = await registered(api)
     host, port = api.url.removeprefix("http://").split(":")
