@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
+import orjson
 import prometheus_client
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
@@ -20,13 +21,14 @@ from daemon.database import set_codecs
 from daemon.metrics import Metrics
 from daemon.tick import LIFE, Ground, Rules, tick
 from daemon.verify import verify
-from playlists.ids import CampaignId
+from playlists.ids import CampaignId, CreativeId, DeviceId
 from playlists.queries import Tx
 from tests.daemon.campaigns.world import OPERATOR
 from tests.doubles import FakeClock
 from tests.torture.booked import Booked, Row
 from tests.torture.life_model import LEAD, SETTLE_AFTER, Tenancy
 
+MS = 10_000  # of every creative
 RETRIES = tuple(timedelta(seconds=seconds) for seconds in (5, 10, 20))
 EMPTY = """TRUNCATE tenants, stores, devices, creatives, playlists, campaigns, transitions, ledger, outbox, mails,
            marks, plays CASCADE"""
@@ -192,3 +194,19 @@ async def _connected(url: str) -> Tx:
     connection = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
     await set_codecs(connection)
     return connection
+
+
+async def given_to(
+    tx: Tx, device_id: DeviceId, campaign_id: CampaignId, creative_id: CreativeId, now: datetime
+) -> None:
+    """A playlist that has the campaign and is named like it, given to the screen."""
+    entry = {"id": str(creative_id), "campaign_id": str(campaign_id), "duration_ms": MS, "sha256": "0" * 64}
+    await tx.execute(
+        """INSERT INTO playlists (digest, input_digest, valid_from, valid_until, body, body_br, body_gzip, created_at)
+           VALUES ($1, $1, $2, $2, $3, $3, $3, $2)""",
+        str(campaign_id),
+        now,
+        orjson.dumps({"creatives": [entry]}),
+    )
+    grant = "INSERT INTO grants (device_id, digest, given_at) VALUES ($1, $2, $3)"
+    await tx.execute(grant, device_id, str(campaign_id), now)
