@@ -29,6 +29,7 @@ from daemon.migrate import MigrationError
 from daemon.notices import mailer
 from daemon.outbox import relay
 from daemon.reloading import Live
+from daemon.rush import Rush
 from daemon.sightings import Sightings
 from daemon.sightings import run as write_sightings
 from daemon.tick import LIFE, Rules
@@ -108,7 +109,7 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
     systemd, heartbeats = Systemd.of(os.environ), Heartbeats()
     clock = DatabaseClock()
     wakes = Wakes()
-    sightings = Sightings()
+    sightings, rush = Sightings(), Rush()
     limits = _limits(settings.http)
     patience = presence.patience(settings.devices.poll_after, settings.devices.heartbeat)
     async with AsyncExitStack() as stack:
@@ -147,24 +148,16 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
                     *warning.steps(ready_percent, patience),
                     chores.forgetting(kept.plays),
                 )
-                loop(
-                    "ticker",
-                    ticker.run,
-                    *ground,
-                    _rules(settings),
-                    recheck,
-                    committed,
-                    wakes.ticker,
-                    beat("ticker"),
-                    steps,
-                )
+                rules = _rules(settings)
+                ticked = recheck, committed, wakes.ticker, beat("ticker"), steps, rush
+                loop("ticker", ticker.run, *ground, rules, *ticked)
                 reach = Reach.of(settings.playlist.horizon, settings.playlist.renew)
                 loop("planner", planner.run, *ground, beat("planner"), wakes.planner, reach)
                 loop("sightings", write_sightings, sightings, *ground, ready_percent, beat("sightings"))
-                loop("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"))
+                loop("relay", relay.run, *ground, settings.kafka, wakes.relay, beat("relay"), rush)
                 if settings.notices.enabled:
                     above = settings.notices.digest_above
-                    loop("mailer", mailer.run, *ground, settings.smtp, above, wakes.mailer, beat("mailer"))
+                    loop("mailer", mailer.run, *ground, settings.smtp, above, wakes.mailer, beat("mailer"), rush)
 
             loop("prepare", _prepare, life, database, clock)
             loop("clock", keep_time, *ground, beat("clock"))

@@ -81,7 +81,8 @@ async def _through(lane: Lane) -> None:
             with suppress(DatabaseUnavailable):  # no connection to spare: one will do
                 begin = await stack.enter_async_context(lane.ground.second())
                 lanes.append(Lane(lane.change, lane.ground, begin, lane.committed, lane.after))
-        results = await asyncio.gather(*map(_to_its_end, lanes), return_exceptions=True)
+        with lane.ground.rush.under_way():
+            results = await asyncio.gather(*map(_to_its_end, lanes), return_exceptions=True)
     for result in results:
         if result is not None:
             raise result

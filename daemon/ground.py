@@ -10,6 +10,7 @@ from daemon.campaigns.lifecycle import Change
 from daemon.clock import Clock
 from daemon.metrics import Metrics
 from daemon.pace import Pace
+from daemon.rush import Rush
 from playlists.queries import Tx
 
 Begin = Callable[[], AbstractAsyncContextManager[Tx]]  # a transaction, committed at the end of the block
@@ -41,6 +42,7 @@ class Ground:
     since: datetime | None = None
     second: Callable[[], AbstractAsyncContextManager[Begin]] | None = None
     paces: dict[str, Pace] = field(default_factory=dict)  # by kind of change
+    rush: Rush = field(default_factory=Rush)
 
     def pace(self, change: Change) -> Pace:
         """Return the pace at which a change goes here."""

@@ -15,6 +15,7 @@ from daemon.clock import Clock
 from daemon.database import Database, DatabaseUnavailable
 from daemon.metrics import Metrics, precreate
 from daemon.pace import Pace
+from daemon.rush import Rush
 from daemon.tick import LIFE, Begin, Ground, Rules, Step, tick
 
 log = structlog.get_logger("daemon.ticker")
@@ -30,7 +31,7 @@ FULL_AT_LEAST = 60.0  # seconds between two of them
 HELD = frozenset({"complete", "settle", "expire"})
 
 
-async def run(
+async def run(  # noqa: PLR0913, PLR0917 - what a loop stands on is handed to it
     database: Database,
     clock: Clock,
     metrics: Metrics,
@@ -40,19 +41,23 @@ async def run(
     wake: asyncio.Event,
     beat: Callable[[], None],
     steps: Sequence[Step] = LIFE,
+    rush: Rush | None = None,
 ) -> None:
     """Tick until cancelled, on a connection of its own; without a database, wait for one.
 
     The next due instant is asked for at least every `recheck`, and when `wake` is set. `steps` begin with LIFE.
+    `rush` tells others of much to do.
     """
     precreate(metrics.step_failures_total, [step.name for step in steps])
     paces: dict[str, Pace] = {}
+    rush = rush or Rush()
     while True:
         beat()
         try:
             async with database.dedicated("ticker") as connection:
                 begin = partial(database.transaction, on=connection)
-                ground = Ground(begin, clock, metrics, rules, report, second=partial(_second, database), paces=paces)
+                second = partial(_second, database)
+                ground = Ground(begin, clock, metrics, rules, report, second=second, paces=paces, rush=rush)
                 await _keep(ground, steps, recheck, wake, beat)
         except DatabaseUnavailable as error:
             log.debug("no database to tick on", reason=str(error))

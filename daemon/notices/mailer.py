@@ -27,6 +27,7 @@ from daemon.notices.digest import Digest
 from daemon.notices.mail import Notice
 from daemon.notices.queries import Claim
 from daemon.notices.smtp import Answer, Reply, ServerUnavailable, send, session, words
+from daemon.rush import Rush
 
 log = structlog.get_logger("daemon.notices.mailer")
 
@@ -52,6 +53,7 @@ class Mailer:
     settings: SmtpSettings
     above: int  # mails of a tenant and hour that go alone
     beat: Callable[[], None]
+    rush: Rush
     heard: float = -PROBE_SECONDS
     sorted: float = -POLL_SECONDS
 
@@ -64,9 +66,10 @@ async def run(
     digest_above: int,
     wake: asyncio.Event,
     beat: Callable[[], None],
+    rush: Rush | None = None,
 ) -> None:
-    """Send until cancelled. `wake` may be set after a commit to be quicker than the next poll."""
-    mailer = Mailer(database, clock, metrics, settings, digest_above, beat)
+    """Send until cancelled. `wake` may be set after a commit to be quicker than the next poll; gives way to `rush`."""
+    mailer = Mailer(database, clock, metrics, settings, digest_above, beat, rush or Rush())
     pause = POLL_SECONDS
     while True:
         beat()
@@ -91,6 +94,7 @@ async def _sort(mailer: Mailer) -> None:
     batch = sorting.BATCH
     while batch == sorting.BATCH:
         mailer.beat()
+        await mailer.rush.give_way()
         async with mailer.database.transaction() as tx:
             counts = await sorting.sort(tx, mailer.clock.now(), mailer.above)
             failpoint("mailer.before_sorted")
@@ -151,6 +155,7 @@ def _note_smtp(mailer: Mailer, *, up: bool, reason: str = "") -> None:
 async def _claimed(mailer: Mailer) -> tuple[Claim, Letter] | None:
     """The next mail, written; or why it cannot be."""
     lease = mailer.settings.timeout + MARGIN
+    await mailer.rush.give_way()
     async with mailer.database.transaction() as tx:
         now = mailer.clock.now()
         claim = await queries.claim(tx, now, lease)

@@ -27,6 +27,7 @@ from daemon.outbox.message import SHARDS
 from daemon.outbox.producer import BrokersUnavailable, Link, Outcome, connected
 from daemon.outbox.queries import Row
 from daemon.outbox.stalls import Stalls
+from daemon.rush import Rush
 
 log = structlog.get_logger("daemon.outbox.relay")
 
@@ -77,6 +78,7 @@ class Relay:
     clock: Clock
     metrics: Metrics
     beat: Callable[[], None]
+    rush: Rush
     stir: asyncio.Event = field(default_factory=asyncio.Event)
     stalls: Stalls = field(default_factory=Stalls)
     round: Round = field(default_factory=Round)  # of the connection that is open, else of the last
@@ -89,11 +91,12 @@ async def run(
     settings: KafkaSettings,
     wake: asyncio.Event,
     beat: Callable[[], None],
+    rush: Rush | None = None,
 ) -> None:
-    """Relay until cancelled. `wake` may be set after a commit to be quicker than the next poll."""
+    """Relay until cancelled. `wake` may be set after a commit to be quicker than the next poll; gives way to `rush`."""
     # its own account of an outage is one line a second; ours is one line an outage
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    relay = Relay(database, clock, metrics, beat)
+    relay = Relay(database, clock, metrics, beat, rush or Rush())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_relay, relay, settings)
         tasks.start_soon(_forward, relay, wake)
@@ -157,6 +160,7 @@ async def _serve(relay: Relay, connection: Connection, link: Link) -> bool:
             found = any(outcome.refused for outcome in done.values())
             if link.detour and (found or time.monotonic() - began > LONGEST_DETOUR):
                 return False
+            await relay.rush.give_way()
             if not await _start_portions(relay, connection, link):
                 await _sleep(relay.stir, POLL_SECONDS)
 

@@ -153,6 +153,7 @@ async def test_much_that_is_due_is_done_on_two_connections_and_once(owner_connec
     await booked(owner_connection, 1)
     await copies(owner_connection, 199)
     names: list[str] = []
+    waiting: list[asyncio.Task[None]] = []
     async with Database.open(DatabaseSettings(url=database_url)) as database, database.dedicated("first") as first:
 
         @asynccontextmanager
@@ -164,6 +165,7 @@ async def test_much_that_is_due_is_done_on_two_connections_and_once(owner_connec
                     async with database.transaction(on=connection) as tx:
                         yield tx
                         names.append("second")
+                        waiting.append(asyncio.create_task(ticking.ground.rush.give_way()))
 
                 yield begin
 
@@ -171,7 +173,9 @@ async def test_much_that_is_due_is_done_on_two_connections_and_once(owner_connec
         begin = partial(database.transaction, on=first)
         ticking.ground = replace(ticking.ground, begin=begin, second=second)
         assert (await ticking.at(START, LIFE[1:2])).count("started") == 200
-    assert len(names) > 2
+        assert not waiting[0].done(), "messages and mails give way to so much"
+        await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    assert names
     assert await owner_connection.fetchval("SELECT count(*) FROM transitions WHERE type = 'started'") == 200
 
 

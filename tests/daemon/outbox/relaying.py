@@ -17,6 +17,7 @@ from daemon.campaigns.events import Transition
 from daemon.database import Database
 from daemon.metrics import Metrics
 from daemon.outbox import relay
+from daemon.rush import Rush
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx
 from tests import events
@@ -44,10 +45,14 @@ def settings(bootstrap: str, **others: Any) -> KafkaSettings:
 
 @asynccontextmanager
 async def relaying(
-    database: Database, clock: FakeClock, kafka: KafkaSettings, wake: asyncio.Event | None = None
+    database: Database,
+    clock: FakeClock,
+    kafka: KafkaSettings,
+    wake: asyncio.Event | None = None,
+    rush: Rush | None = None,
 ) -> AsyncIterator[Metrics]:
-    metrics = Metrics.create(CollectorRegistry())
-    running = asyncio.create_task(relay.run(database, clock, metrics, kafka, wake or asyncio.Event(), lambda: None))
+    metrics, woken = Metrics.create(CollectorRegistry()), wake or asyncio.Event()
+    running = asyncio.create_task(relay.run(database, clock, metrics, kafka, woken, lambda: None, rush))
     try:
         yield metrics
         assert not running.done(), "a relay lives through everything"

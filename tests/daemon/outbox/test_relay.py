@@ -12,6 +12,7 @@ from daemon.database import Database
 from daemon.dev.embedded import embedded_kafka
 from daemon.outbox import queries, relay
 from daemon.outbox.message import Message, shard
+from daemon.rush import Rush
 from playlists.queries import Tx
 from tests.daemon.outbox.relaying import change, consumed, firsts, pending, relaying, settings, until, write
 from tests.doubles import FakeClock
@@ -109,6 +110,18 @@ async def test_a_commit_beside_an_idle_relay_wakes_the_busy_one(
                 began = monotonic()
                 await until(pending(connection), 5)
                 assert monotonic() - began < 1, number
+
+
+async def test_messages_wait_for_the_end_of_a_rush(
+    database: Database, connection: Tx, clock: FakeClock, kafka_bootstrap: str
+) -> None:
+    kafka, rush = settings(kafka_bootstrap), Rush()
+    async with relaying(database, clock, kafka, rush=rush):
+        with rush.under_way():
+            await write(database, clock, [uuid4()], range(1, 3))
+            await asyncio.sleep(1)
+            assert await connection.fetchval("SELECT count(*) FROM outbox") == 2
+        await until(pending(connection), 2)
 
 
 async def test_brokers_absent_at_first_and_restarted_lose_nothing_unsent(
