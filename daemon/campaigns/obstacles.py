@@ -73,8 +73,10 @@ class AsAt:
 
     @property
     def expected(self) -> bool:
-        """Whether it is let into the playlists (SPEC 6)."""
-        return self.distributed and not self.pauses and self.status in _IN_PLAYLISTS
+        """Whether it is let into the playlists (SPEC 6), with some of its window left, also behind a used-up day."""
+        resumes_at = max(self.at, self.capped_until or self.at)
+        left = self.end_at is not None and resumes_at < self.end_at
+        return self.distributed and not self.pauses and left and self.status in _IN_PLAYLISTS
 
 
 _IN_PLAYLISTS = frozenset({Status.SCHEDULED, Status.ACTIVE, Status.COMPLETED})

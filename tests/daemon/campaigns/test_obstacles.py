@@ -62,6 +62,23 @@ def test_each_reason_now(row: dict[str, Any], codes: list[str]) -> None:
     assert [one.code for one in told(row)] == codes
 
 
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({}, True),
+        ({"capped_until": NOW + HOUR - MICROSECOND}, True),  # back before its end
+        ({"capped_until": NOW + HOUR}, False),
+        ({"capped_until": NOW - HOUR}, True),
+        ({"status": "COMPLETED", "end_at": NOW}, False),
+        ({"status": "SCHEDULED", "start_at": NOW + HOUR, "end_at": NOW + 2 * HOUR}, True),
+        ({"distributed_at": None}, False),
+        ({"status": "CANCELLED"}, False),
+    ],
+)
+def test_playlists_are_to_hold_it_while_some_of_its_window_is_left(row: dict[str, Any], expected: bool) -> None:
+    assert as_at(RUNNING | row, LOG, [], NOW, NOW, LEAD).expected is expected
+
+
 def test_every_status_either_plays_or_has_its_reason() -> None:
     playing = {status for status in Status if not told({"status": str(status)})}
     assert playing == {Status.SCHEDULED, Status.ACTIVE, Status.PAUSED}  # a pause's reason is its cause
