@@ -5,7 +5,7 @@ its time and the next goes on; nobody waits for one.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from daemon.announce import announce
+from daemon.campaigns import lifecycle
 from daemon.campaigns.campaign import Reason, TransitionType
 from daemon.campaigns.events import Transition
 from daemon.campaigns.queries import risk
@@ -20,12 +21,11 @@ from daemon.campaigns.queries.risk import Due
 from daemon.database import transient
 from daemon.ground import Ground
 from daemon.notices import queries as notices
-from daemon.notices.kinds import SYSTEM, Kind
+from daemon.notices.kinds import Kind
 from daemon.tick import Step, once
 from devices.presence import silence
 from devices.queries.presence import watch
 from devices.queries.unready import Readiness, by_store, heard, sound
-from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
 log = structlog.get_logger("daemon.warning")
@@ -143,12 +143,8 @@ def _risk(due: Due, reason: Reason, readiness: Readiness, stores: int) -> dict[s
 
 
 def _at_risk(row: Row, now: datetime) -> Transition:
-    moved: Mapping[str, Any] = row["moved"]
-    return Transition(
-        CampaignId(row["id"]), row["tenant_id"], row["sequence"], TransitionType.AT_RISK.value, row["name"],
-        row["channel"], row["status"], row["status"], row["reason"], None, [], dict(moved), row["due_at"], now,
-        row["start_at"], row["activated_at"], row["total_recipients"], SYSTEM, row["correlation_id"],
-    )  # fmt: skip
+    fact = lifecycle.fact(row, TransitionType.AT_RISK, row["status"], row["due_at"], now, Reason(row["reason"]))
+    return fact._replace(note=None, moved=row["moved"])
 
 
 async def _nearly_spent(tx: Tx, now: datetime) -> list[Transition]:

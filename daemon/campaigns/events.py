@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from playlists.ids import CampaignId, TenantId
 
+SYSTEM = "signaged"  # the actor of what nobody asked for
 _MILLISECOND = timedelta(milliseconds=1)
 
 

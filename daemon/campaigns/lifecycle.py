@@ -11,15 +11,13 @@ from functools import partial
 
 from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
 from daemon.campaigns.draft import zulu
-from daemon.campaigns.events import Transition
+from daemon.campaigns.events import SYSTEM, Transition
 from daemon.campaigns.money import decimal
 from daemon.campaigns.queries import audience, claiming, due, suspending
 from daemon.campaigns.queries.claiming import Claimed, Place
 from devices.audience import audience_sizes
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx, mark_campaigns
-
-ACTOR = "signaged"  # of what nobody asked for
 
 Over = Callable[[Tx, Sequence[CampaignId], datetime, timedelta], Awaitable[list[Transition]]]
 Claim = Callable[[Tx, datetime, int, Place], Awaitable[Claimed]]
@@ -48,7 +46,7 @@ async def complete(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_afte
 async def start(tx: Tx, ids: Sequence[CampaignId], now: datetime, settle_after: timedelta) -> list[Transition]:
     """Start those of the locked campaigns that are SCHEDULED; what starts past its end completes with it."""
     rows = await due.start(tx, ids, now)
-    transitions = [_start_fact(row, now, None, ACTOR, []) for row in rows]
+    transitions = [_start_fact(row, now, None, SYSTEM, []) for row in rows]
     over = [row["id"] for row in rows if row["end_at"] <= now]
     if over:
         transitions += await complete(tx, over, now, settle_after)
@@ -79,10 +77,8 @@ async def start_now(
 async def _halted_at_start(tx: Tx, rows: Sequence[Row], now: datetime) -> list[Transition]:
     """Pause those of the campaigns just started that may not or cannot run (SPEC 3).
 
-    A cause may stand since before, such as the tenant's suspension; there may be nothing to spend or nobody to play to.
-
-    A late start may find its budget played away. The stored number of recipients may be a moment old: a zero is
-    counted again.
+    A cause may stand since before, such as the tenant's suspension; there may be nothing to spend, as a late start may
+    find its budget played away, or nobody to play to.
     """
     running = [row for row in rows if row["end_at"] > now]
     spent = [row["id"] for row in running if not row["held_micros"]]
@@ -90,19 +86,19 @@ async def _halted_at_start(tx: Tx, rows: Sequence[Row], now: datetime) -> list[T
     rows = await suspending.hold(tx, held, now) if held else []
     transitions = [fact(row, TransitionType.PAUSED, _ACTIVE, now, now, Reason(row["status_reason"])) for row in rows]
     transitions += await exhaust(tx, spent, now) if spent else []
-    if deserted := [row["id"] for row in running if not row["total_recipients"]]:
-        devices = await audience_sizes(tx, deserted)
-        nobody = [campaign_id for campaign_id in deserted if not devices[campaign_id]]
-        transitions += await _halt(tx, nobody, Reason.NO_ELIGIBLE_DEVICES, now)
-    return transitions
+    return transitions + await _deserted(tx, [row["id"] for row in running if not row["total_recipients"]], now)
 
 
 async def desert(tx: Tx, now: datetime) -> list[Transition]:
-    """Pause those campaigns whose last device has gone while they ran (SPEC 3); a zero is counted again, as above."""
-    deserted = await audience.lock_deserted(tx, now)
-    devices = await audience_sizes(tx, deserted)
-    nobody = [campaign_id for campaign_id in deserted if not devices[campaign_id]]
-    return await _halt(tx, nobody, Reason.NO_ELIGIBLE_DEVICES, now)
+    """Pause those campaigns whose last device has gone while they ran (SPEC 3)."""
+    return await _deserted(tx, await audience.lock_deserted(tx, now), now)
+
+
+async def _deserted(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Transition]:
+    """Pause those that have no device; the stored number may be a moment old, so that a zero is counted again."""
+    devices = await audience_sizes(tx, ids) if ids else {}
+    nobody = [campaign_id for campaign_id in ids if not devices[campaign_id]]
+    return await _halt(tx, nobody, Reason.NO_ELIGIBLE_DEVICES, now) if nobody else []
 
 
 async def revive(tx: Tx, now: datetime) -> list[Transition]:
@@ -189,7 +185,7 @@ def fact(
     return Transition(
         row["id"], row["tenant_id"], row["sequence"], kind.value, row["name"], row["channel"], from_status,
         row["status"], None if reason is None else reason.value, row["status_note"] if reason else None, [], {},
-        due_at, now, row["start_at"], row["activated_at"], row["total_recipients"], ACTOR, row["correlation_id"],
+        due_at, now, row["start_at"], row["activated_at"], row["total_recipients"], SYSTEM, row["correlation_id"],
     )  # fmt: skip
 
 
@@ -212,7 +208,7 @@ def _completed(row: Row, now: datetime) -> Transition:
     campaign_id, tenant_id, sequence, name, channel, before, start_at, due_at, since, recipients, correlation_id = row
     return Transition(
         campaign_id, tenant_id, sequence, "completed", name, channel, before, _COMPLETED, None, None, [], {},
-        due_at, now, start_at, since, recipients, ACTOR, correlation_id,
+        due_at, now, start_at, since, recipients, SYSTEM, correlation_id,
     )  # fmt: skip
 
 
@@ -222,7 +218,7 @@ def _settled(row: Row, now: datetime) -> Transition:
     moved = {"released": decimal(amount), "spent": decimal(spent), "impressions": impressions}
     return Transition(
         campaign_id, tenant_id, sequence, "settled", name, channel, status, status, None, None, [], moved,
-        due_at, now, start_at, since, recipients, ACTOR, correlation_id,
+        due_at, now, start_at, since, recipients, SYSTEM, correlation_id,
     )  # fmt: skip
 
 
@@ -231,5 +227,5 @@ def _closed(kind: TransitionType, status: Status, row: Row, now: datetime) -> Tr
      amount, _, _, reason) = row  # fmt: skip
     return Transition(
         campaign_id, tenant_id, sequence, kind.value, name, channel, before, status.value, reason,
-        None, [], {"released": decimal(amount)}, due_at, now, start_at, since, recipients, ACTOR, correlation_id,
+        None, [], {"released": decimal(amount)}, due_at, now, start_at, since, recipients, SYSTEM, correlation_id,
     )  # fmt: skip

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from daemon.campaigns import lifecycle
 from daemon.campaigns.campaign import Reason, TransitionType
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
-from daemon.campaigns.lifecycle import ACTOR, Change
+from daemon.campaigns.lifecycle import Change
 from daemon.campaigns.queries import zones
 from daemon.campaigns.queries.claiming import Claimed, Place
 from daemon.campaigns.queries.zones import Move
@@ -99,8 +100,5 @@ def _fault(
 
 
 def _fact(row: Row, now: datetime) -> Transition:
-    return Transition(
-        row["id"], row["tenant_id"], row["sequence"], TransitionType.UPDATED.value, row["name"], row["channel"],
-        row["status"], row["status"], Reason.TZDATA.value, row["note"], row["changes"], {}, now, now,
-        row["start_at"], row["activated_at"], row["total_recipients"], ACTOR, row["correlation_id"],
-    )  # fmt: skip
+    fact = lifecycle.fact(row, TransitionType.UPDATED, row["status"], now, now, Reason.TZDATA)
+    return fact._replace(note=row["note"], changes=row["changes"])

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from daemon.campaigns.campaign import PERSONAL, Reason, Status, TransitionType
-from daemon.campaigns.events import Transition
+from daemon.campaigns.events import SYSTEM, Transition
 
 
 class Kind(StrEnum):
@@ -32,7 +32,6 @@ _ALWAYS = {
     TransitionType.EXPIRED: Kind.EXPIRED,
     TransitionType.AT_RISK: Kind.AT_RISK,
 }
-SYSTEM = "signaged"  # the actor of what nobody asked for
 
 
 def kind(transition: Transition) -> Kind | None:
