@@ -12,7 +12,7 @@ from uuid import UUID
 
 from daemon.campaigns.queries.due import TO_COMPLETE, TO_EXPIRE, TO_MISS, TO_SETTLE, TO_START
 from playlists.ids import CampaignId
-from playlists.queries import Tx
+from playlists.queries import Row, Tx
 
 SLOTS = 0x7469636B  # "tick": first half of the names of the two advisory locks under which is claimed
 AT_MOST = timedelta(hours=1)  # between two attempts at what is in quarantine
@@ -130,7 +130,11 @@ CLAIM_TO_EXPIRE_AROUND = _claim_around_wallets(TO_EXPIRE, _EXPIRES)
 
 async def claim(statement: str, tx: Tx, now: datetime, limit: int, after: Place) -> Claimed:
     """Lock up to `limit` due campaigns behind a place by one of the CLAIM statements, and where money moves wallets."""
-    row = await tx.fetchrow(statement, now, limit, *after)
+    return claimed(await tx.fetchrow(statement, now, limit, *after), after)
+
+
+def claimed(row: Row | None, after: Place) -> Claimed:
+    """What a claim's row of `ids` and the last one's `at` says; nothing claimed leaves the place where it was."""
     if row is None or row["ids"] is None:
         return Claimed([], after)
     return Claimed(row["ids"], Place(row["at"], row["ids"][-1]))

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from daemon.campaigns.queries.claiming import FIRST, RESTED, Claimed, Place
+from daemon.campaigns.queries.claiming import FIRST, RESTED, Claimed, Place, claimed
+from daemon.campaigns.queries.due import UNDISTRIBUTED
 from playlists.ids import CampaignId
 from playlists.queries import Row, Tx
 
-_DUE = """distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}'
-  AND start_at <= $1::timestamptz + $2::interval AND end_at > $1"""
+_DUE = f"{UNDISTRIBUTED} AND start_at <= $1::timestamptz + $2::interval"
 # Not before somebody let it: booked, approved or resumed within the lead, or started by hand; nor while it was held.
 _DUE_AT = """(
     SELECT greatest(c.start_at - $2::interval, c.submitted_at, max(t.executed_at),
@@ -34,10 +34,7 @@ async def claim_to_distribute(tx: Tx, now: datetime, lead: timedelta, limit: int
 
     The place's instant is that at which they are due: `lead` before their start.
     """
-    row = await tx.fetchrow(CLAIM_TO_DISTRIBUTE, now, lead, limit, *after)
-    if row is None or row["ids"] is None:
-        return Claimed([], after)
-    return Claimed(row["ids"], Place(row["at"], row["ids"][-1]))
+    return claimed(await tx.fetchrow(CLAIM_TO_DISTRIBUTE, now, lead, limit, *after), after)
 
 
 async def lock_to_distribute(tx: Tx, now: datetime, lead: timedelta, ids: Sequence[CampaignId]) -> list[Row]:
