@@ -104,7 +104,8 @@ async def _deserted(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Tr
 async def revive(tx: Tx, now: datetime) -> list[Transition]:
     """Let those campaigns go on that were paused for want of devices and have some again (SPEC 3)."""
     cause = Reason.NO_ELIGIBLE_DEVICES
-    rows = await due.end_cause(tx, await due.lock_found(tx, now), cause, now)
+    ended = await due.end_cause(tx, await due.lock_found(tx, now), cause, now)
+    rows = [row for row in ended if row["status"] == Status.ACTIVE]
     await mark_campaigns(tx, [row["id"] for row in rows], now)
     return [fact(row, TransitionType.RESUMED, Status.PAUSED.value, now, now, cause) for row in rows]
 

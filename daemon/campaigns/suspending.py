@@ -11,7 +11,7 @@ from daemon.campaigns.asking import Caller
 from daemon.campaigns.campaign import Campaign, Reason, Status, TransitionType
 from daemon.campaigns.errors import TenantSuspended
 from daemon.campaigns.events import Transition
-from daemon.campaigns.queries import changes
+from daemon.campaigns.queries import changes, due
 from daemon.campaigns.queries import suspending as queries
 from daemon.campaigns.queries.suspending import Word
 from playlists.ids import CampaignId, TenantId
@@ -51,7 +51,7 @@ async def _suspend(tx: Tx, ids: list[CampaignId], now: datetime, word: Word) -> 
 
 
 async def _release(tx: Tx, ids: list[CampaignId], now: datetime, word: Word) -> list[Transition]:
-    rows = await queries.release(tx, ids, now, word)
+    rows = await due.end_cause(tx, ids, CAUSE, now, *word)
     back = [row for row in rows if not row["pause_causes"]]
     await mark_campaigns(tx, [row["id"] for row in back if row["distributed_at"]], now)
     return [_told(row, TransitionType.RESUMED, now, word) for row in back if row["status"] == Status.ACTIVE]

@@ -22,9 +22,13 @@ UNSETTLED = "settled_at IS NULL AND status IN ('COMPLETED', 'CANCELLED', 'FAILED
 TO_SETTLE = f"{UNSETTLED} AND settle_at <= $1"
 UNDISTRIBUTED = "distributed_at IS NULL AND status IN ('SCHEDULED', 'ACTIVE') AND pause_causes = '{}' AND end_at > $1"
 
-
-_LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
+LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
                              changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
+
+# What transitions, marks and the log are made of; a tenant may have thousands.
+TOLD = """c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
+              c.status_reason, c.status_note, c.pause_causes, c.start_at, c.activated_at, c.distributed_at,
+              c.total_recipients, c.correlation_id"""
 
 COMPLETE = f"""
 WITH completed AS (
@@ -36,7 +40,7 @@ WITH completed AS (
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.start_at,
               c.end_at, c.activated_at, c.total_recipients, c.correlation_id
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'completed', from_status, 'COMPLETED', NULL, '[]', '{{}}', end_at, $1,
            total_recipients, 'signaged', correlation_id
     FROM completed
@@ -60,7 +64,7 @@ WITH started AS (
     RETURNING c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, c.start_at, c.end_at,
               c.total_recipients, coalesce($5, c.correlation_id) AS correlation_id, c.held_micros, c.pause_causes
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'started', 'SCHEDULED', 'ACTIVE', $3, $6::jsonb, '{{}}', start_at, $1,
            total_recipients, $4, correlation_id
     FROM started
@@ -121,7 +125,7 @@ FROM released"""
 SETTLE = _RELEASE.format(
     change="status = c.status",
     state=UNSETTLED,
-    log=_LOG,
+    log=LOG,
     log_values="""'settled', status, status, NULL, '[]', jsonb_build_object(
            'released_micros', amount, 'spent_micros', spent_micros, 'impressions', impressions), settle_at""",
     due_at="settle_at",
@@ -131,7 +135,7 @@ _WHY = "CASE WHEN start_deadline < end_at THEN 'START_DEADLINE' ELSE 'NEVER_DIST
 MISS = _RELEASE.format(
     change=f"status = 'MISSED', status_reason = {_WHY}, status_note = NULL",
     state=TO_MISS,
-    log=_LOG,
+    log=LOG,
     log_values=f"""'missed', 'SCHEDULED', 'MISSED', status_reason, '[]',
            jsonb_build_object('released_micros', amount), {_LATEST}""",
     due_at=_LATEST,
@@ -139,7 +143,7 @@ MISS = _RELEASE.format(
 EXPIRE = _RELEASE.format(
     change="status = 'EXPIRED', status_reason = 'NOT_APPROVED', status_note = NULL",
     state=TO_EXPIRE,
-    log=_LOG,
+    log=LOG,
     log_values="""'expired', 'PENDING_APPROVAL', 'EXPIRED', 'NOT_APPROVED', '[]',
            jsonb_build_object('released_micros', amount), least(approve_by, end_at)""",
     due_at="least(approve_by, end_at)",
@@ -169,7 +173,7 @@ WITH failed AS (
     WHERE c.id = ANY($2::uuid[]) AND c.status IN ('SCHEDULED', 'ACTIVE', 'PAUSED')
     RETURNING c.*, old.status AS from_status
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'failed', from_status, 'FAILED', $3, '[]', '{{}}', $1, $1,
            total_recipients, 'signaged', correlation_id
     FROM failed
@@ -208,7 +212,7 @@ WITH halted AS (
 ), paused AS (
     INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, $3, $1 FROM halted
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', $3, '[]', '{{}}', $1, $1,
            total_recipients, 'signaged', correlation_id
     FROM halted
@@ -229,25 +233,27 @@ LOCK_FOUND = """
 SELECT id FROM campaigns
 WHERE status = 'PAUSED' AND end_at > $1 AND 'NO_ELIGIBLE_DEVICES' = ANY (pause_causes) AND total_recipients > 0
 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
+# What is SCHEDULED stays so and is in the playlists again; only what runs again changes its status and is logged.
+_RUNS_AGAIN = "c.pause_causes = ARRAY[$3::text] AND c.status = 'PAUSED'"
 END_CAUSE = f"""
 WITH freed AS (
     UPDATE campaigns c
-    SET status = CASE WHEN c.pause_causes = ARRAY[$3::text] THEN 'ACTIVE' ELSE 'PAUSED' END,
-        sequence = c.sequence + CASE WHEN c.pause_causes = ARRAY[$3::text] THEN 1 ELSE 0 END,
+    SET status = CASE WHEN {_RUNS_AGAIN} THEN 'ACTIVE' ELSE c.status END,
+        sequence = c.sequence + CASE WHEN {_RUNS_AGAIN} THEN 1 ELSE 0 END,
         status_reason = (array_remove(c.pause_causes, $3))[cardinality(c.pause_causes) - 1],
         pause_causes = array_remove(c.pause_causes, $3), version = c.version + 1, updated_at = $1
-    WHERE c.id = ANY ($2::uuid[]) AND c.status = 'PAUSED' AND $3 = ANY (c.pause_causes)
-    RETURNING c.*
+    WHERE c.id = ANY ($2::uuid[]) AND c.status IN ('SCHEDULED', 'PAUSED') AND $3 = ANY (c.pause_causes)
+    RETURNING {TOLD}
 ), ended AS (
     UPDATE pauses SET ended_at = greatest($1, began_at)
     WHERE campaign_id = ANY (ARRAY(SELECT id FROM freed)) AND cause = $3 AND ended_at IS NULL
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'resumed', 'PAUSED', 'ACTIVE', $3, '[]', '{{}}', $1, $1,
-           total_recipients, 'signaged', correlation_id
+           total_recipients, $4, coalesce($5, correlation_id)
     FROM freed WHERE status = 'ACTIVE'
 )
-SELECT * FROM freed WHERE status = 'ACTIVE'"""  # noqa: S608 - constants of this module
+SELECT * FROM freed"""  # noqa: S608 - constants of this module
 
 
 async def lock_found(tx: Tx, now: datetime) -> list[CampaignId]:
@@ -255,9 +261,19 @@ async def lock_found(tx: Tx, now: datetime) -> list[CampaignId]:
     return [CampaignId(row["id"]) for row in await tx.fetch(LOCK_FOUND, now)]
 
 
-async def end_cause(tx: Tx, ids: Sequence[CampaignId], cause: str, now: datetime) -> list[Row]:
-    """End a cause of the system for locked PAUSED campaigns: whole rows of those that had no other, ACTIVE now."""
-    return await tx.fetch(END_CAUSE, now, ids, cause)
+async def end_cause(
+    tx: Tx,
+    ids: Sequence[CampaignId],
+    cause: str,
+    now: datetime,
+    actor: str = "signaged",
+    correlation_id: str | None = None,
+) -> list[Row]:
+    """End a cause of the system for locked campaigns, SCHEDULED or PAUSED: what `lifecycle.fact` reads, `from_status`.
+
+    A PAUSED one that had no other is ACTIVE now. `correlation_id` None means each one's own.
+    """
+    return await tx.fetch(END_CAUSE, now, ids, cause, actor, correlation_id)
 
 
 LOG_UNMOVED = f"""
@@ -267,7 +283,7 @@ WITH noted AS (
     WHERE c.id = n.id AND c.id = ANY($2::uuid[])
     RETURNING c.*, n.due_at
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, $4, status, status, NULL, '[]', '{{}}', due_at, $1,
            total_recipients, 'signaged', correlation_id
     FROM noted

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from daemon.campaigns.queries.due import LOG, TOLD
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Row, Tx
 
@@ -41,14 +42,6 @@ async def left_out(tx: Tx, tenant_id: TenantId, suspended: bool, locked: Sequenc
     return more
 
 
-_LOG = """transitions (campaign_id, sequence, occurrence, tenant_id, type, from_status, to_status, reason,
-                             changes, moved, due_at, executed_at, total_recipients, actor, correlation_id)"""
-
-# What transitions, marks and the log are made of; a tenant may have thousands.
-_TOLD = """c.id, c.tenant_id, c.sequence, c.occurrence, c.name, c.channel, old.status AS from_status, c.status,
-              c.status_reason, c.status_note, c.pause_causes, c.start_at, c.activated_at, c.distributed_at,
-              c.total_recipients, c.correlation_id"""
-
 # What is SCHEDULED stays so and is out of the playlists all the same; only what runs changes its status and is logged.
 SUSPEND = f"""
 WITH halted AS (
@@ -58,49 +51,21 @@ WITH halted AS (
         status_reason = 'TENANT_SUSPENDED', status_note = NULL,
         pause_causes = c.pause_causes || 'TENANT_SUSPENDED'::text, version = c.version + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[])
-    RETURNING {_TOLD}
+    RETURNING {TOLD}
 ), paused AS (
     INSERT INTO pauses (campaign_id, cause, began_at) SELECT id, 'TENANT_SUSPENDED', $1 FROM halted
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'paused', from_status, 'PAUSED', 'TENANT_SUSPENDED', '[]', '{{}}', $1,
            $1, total_recipients, $3, $4
     FROM halted WHERE from_status <> 'SCHEDULED'
 )
-SELECT * FROM halted"""  # noqa: S608 - constants of this module
+SELECT * FROM halted"""  # noqa: S608 - constants of ours
 
 
 async def suspend(tx: Tx, ids: Sequence[CampaignId], now: datetime, word: Word) -> list[Row]:
     """Add the cause to locked campaigns that have it not: what `lifecycle.fact` reads, and `from_status`."""
     return await tx.fetch(SUSPEND, now, ids, *word)
-
-
-RELEASE = f"""
-WITH freed AS (
-    UPDATE campaigns c
-    SET status = CASE WHEN c.pause_causes = ARRAY['TENANT_SUSPENDED'] AND c.status = 'PAUSED' THEN 'ACTIVE'
-                      ELSE c.status END,
-        sequence = c.sequence
-                 + CASE WHEN c.pause_causes = ARRAY['TENANT_SUSPENDED'] AND c.status = 'PAUSED' THEN 1 ELSE 0 END,
-        status_reason = (array_remove(c.pause_causes, 'TENANT_SUSPENDED'))[cardinality(c.pause_causes) - 1],
-        pause_causes = array_remove(c.pause_causes, 'TENANT_SUSPENDED'), version = c.version + 1, updated_at = $1
-    WHERE c.id = ANY ($2::uuid[])
-    RETURNING {_TOLD}
-), ended AS (
-    UPDATE pauses SET ended_at = greatest($1, began_at)
-    WHERE campaign_id = ANY (ARRAY(SELECT id FROM freed)) AND cause = 'TENANT_SUSPENDED' AND ended_at IS NULL
-), logged AS (
-    INSERT INTO {_LOG}
-    SELECT id, sequence, occurrence, tenant_id, 'resumed', 'PAUSED', 'ACTIVE', 'TENANT_SUSPENDED', '[]', '{{}}', $1, $1,
-           total_recipients, $3, $4
-    FROM freed WHERE status = 'ACTIVE'
-)
-SELECT * FROM freed"""  # noqa: S608 - constants of this module
-
-
-async def release(tx: Tx, ids: Sequence[CampaignId], now: datetime, word: Word) -> list[Row]:
-    """End the cause for locked campaigns that have it: as `suspend`; ACTIVE is what had no other."""
-    return await tx.fetch(RELEASE, now, ids, *word)
 
 
 SET_STATUS = "UPDATE tenants SET status = $2, updated_at = $3 WHERE id = $1 AND status <> $2"
@@ -118,14 +83,14 @@ WITH held AS (
     SET status = 'PAUSED', status_reason = c.pause_causes[cardinality(c.pause_causes)], version = c.version + 1,
         sequence = c.sequence + 1, updated_at = $1
     WHERE c.id = ANY ($2::uuid[]) AND c.status = 'ACTIVE' AND c.pause_causes <> '{{}}'
-    RETURNING {_TOLD}
+    RETURNING {TOLD}
 ), logged AS (
-    INSERT INTO {_LOG}
+    INSERT INTO {LOG}
     SELECT id, sequence, occurrence, tenant_id, 'paused', 'ACTIVE', 'PAUSED', status_reason, '[]', '{{}}', $1, $1,
            total_recipients, 'signaged', correlation_id
     FROM held
 )
-SELECT * FROM held"""  # noqa: S608 - constants of this module
+SELECT * FROM held"""  # noqa: S608 - constants of ours
 
 
 async def hold(tx: Tx, ids: Sequence[CampaignId], now: datetime) -> list[Row]:
