@@ -242,19 +242,19 @@ async def _noted(sorting: Sorting, campaign_id: CampaignId, error: Exception) ->
     tx, now, rules = sorting.tx, sorting.now, sorting.lane.ground.rules
     try:
         async with tx.transaction():
-            row = await due.note_attempt(tx, campaign_id, now, rules.retries)
+            attempts = await due.note_attempt(tx, campaign_id, now, rules.retries)
             trace = error if sorting.bad[0][0] == campaign_id else None  # one of many is enough
             log.error(
                 "transition failed",
                 campaign_id=str(campaign_id),
                 change=sorting.lane.change.kind,
-                attempt=row["attempts"],
+                attempt=attempts,
                 error=str(error),
                 exc_info=trace,
             )
-            if row["attempts"] <= len(rules.retries):
+            if attempts <= len(rules.retries):
                 return True
-            note = f"its transition failed {row['attempts']} times"
+            note = f"its transition failed {attempts} times"
             failed = await lifecycle.fail(tx, [campaign_id], Reason.TRANSITION_FAILED, note, now, rules.settle_after)
             await announce(tx, failed, now)
         if failed:
