@@ -79,8 +79,8 @@ def _detail(notice: Notice) -> str:
             spent, released = notice.money(notice.spent_micros), notice.money(notice.released_micros)
             return f"{notice.impressions} impressions, spent {spent}, released {released}"
         case Kind.STARTED:
-            late = (notice.executed_at - notice.due_at) // timedelta(milliseconds=1)
-            return f"{notice.screens} screens" + (f", late by {lateness(late)}" if late >= 1000 else "")
+            late = f", late by {lateness(notice.late_ms)}" if notice.late_ms >= 1000 else ""
+            return f"{notice.screens} screens{late}"
         case Kind.RESUMED:
             return ""
         case Kind.RESCHEDULED if notice.start_at and notice.end_at:

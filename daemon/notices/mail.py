@@ -71,6 +71,11 @@ class Notice(NamedTuple):
     screens: int
     summary: Summary | None
 
+    @property
+    def late_ms(self) -> int:
+        """Whole milliseconds between when the change was due and when it was done."""
+        return (self.executed_at - self.due_at) // _MILLISECOND
+
     def at(self, instant: datetime) -> str:
         """An instant in the advertiser's zone."""
         return local_time(instant, self.timezone)
@@ -110,7 +115,7 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
         return
     yield "When", notice.at(notice.executed_at)
     if notice.kind is Kind.STARTED and notice.executed_at > notice.due_at:
-        yield "Late by", lateness((notice.executed_at - notice.due_at) // _MILLISECOND)
+        yield "Late by", lateness(notice.late_ms)
     if notice.kind is Kind.RESCHEDULED:
         yield from _moved_times(notice)
     if notice.start_at and notice.end_at:
