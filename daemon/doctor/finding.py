@@ -5,6 +5,8 @@ from collections.abc import Awaitable
 from enum import StrEnum
 from typing import NamedTuple
 
+from daemon.database import described
+
 
 class Level(StrEnum):
     """How bad it is: `warn` serves, but not as well or not for ever."""
@@ -46,4 +48,4 @@ async def within(seconds: float, check: str, look: Awaitable[Finding], advice: s
     except TimeoutError:
         return fail(check, f"no answer within {seconds:g} s", advice)
     except Exception as error:  # noqa: BLE001 - a patient may be ill in ways that no doctor foresaw
-        return fail(check, str(error) or type(error).__name__, advice)
+        return fail(check, described(error), advice)
