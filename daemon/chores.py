@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from daemon.campaigns import lifecycle
 from daemon.campaigns.events import Transition
-from daemon.campaigns.queries.claiming import held
+from daemon.ground import Ground
 from daemon.notices import queries as notices
 from daemon.outbox import queries as outbox
 from daemon.outbox.message import device_message
 from daemon.readiness import fail_due, ready_due
-from daemon.tick import Ground, Step, once
+from daemon.tick import Step, once
 from devices.queries.plays import purge_plays
 from devices.queries.presence import announce_changes
 from playlists.queries import Tx
@@ -75,7 +75,7 @@ def forgetting(plays_kept: timedelta) -> Step:
         gone = FORGOTTEN_AT_ONCE
         while gone == FORGOTTEN_AT_ONCE and loop.time() < until:
             async with ground.begin() as tx:
-                if ground.clock.held or await held(tx):  # by a wrong clock they may look old
+                if await ground.held(tx):  # by a wrong clock they may look old
                     return
                 gone = await purge_plays(tx, ground.clock.now() - plays_kept, FORGOTTEN_AT_ONCE)
 

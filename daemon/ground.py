@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from daemon.campaigns.events import Transition
 from daemon.campaigns.lifecycle import Change
+from daemon.campaigns.queries import claiming
 from daemon.clock import Clock
 from daemon.metrics import Metrics
 from daemon.pace import Pace
@@ -43,6 +44,10 @@ class Ground:
     second: Callable[[], AbstractAsyncContextManager[Begin]] | None = None
     paces: dict[str, Pace] = field(default_factory=dict)  # by kind of change
     rush: Rush = field(default_factory=Rush)
+
+    async def held(self, tx: Tx) -> bool:
+        """Whether the clock is held: nothing may be done that cannot be undone and rests on the time alone (SPEC 4)."""
+        return self.clock.held or await claiming.held(tx)  # ours is until it has gone back, too
 
     def pace(self, change: Change) -> Pace:
         """Return the pace at which a change goes here."""

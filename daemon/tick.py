@@ -93,7 +93,7 @@ def once(name: str, work: Callable[[Tx, datetime], Awaitable[Sequence[Transition
     async def run(ground: Ground) -> None:
         now = ground.clock.now()
         async with ground.begin() as tx:
-            if final and (ground.clock.held or await claiming.held(tx)):
+            if final and await ground.held(tx):
                 return
             transitions = await work(tx, now)
             await announce(tx, transitions, now)
