@@ -16,7 +16,7 @@ UV := UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(VENV) $(BIN)/uv
 # zone names resolve by the pinned tzdata package, never by this machine's copy
 export PYTHONTZPATH :=
 
-.PHONY: help install run test torture bench check lock clean
+.PHONY: help install run test torture bench check lock wheel clean
 
 help: ## show this list
 	@echo "signaged: make TARGET [ARGS=\"...\"]"
@@ -44,6 +44,9 @@ check: $(READY) ## lint, types and import directions
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock (UPGRADE=1 takes newer versions)
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \
 		--no-emit-find-links --no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -q -o requirements.lock
+
+wheel: $(READY) ## build the wheel into dist/
+	@$(BIN)/python -m hatchling build --target wheel
 
 clean: ## remove the environment, caches and the state of earlier runs
 	rm -rf $(VENV) .signaged dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

