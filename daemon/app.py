@@ -22,6 +22,7 @@ from daemon.compiling import Reach
 from daemon.database import Database
 from daemon.feed import Feed
 from daemon.feed import run as follow
+from daemon.ground import Rules
 from daemon.limits import booking_limits, prices, tenant_defaults
 from daemon.media import MediaFolder
 from daemon.metrics import Metrics
@@ -32,7 +33,7 @@ from daemon.reloading import Live
 from daemon.rush import Rush
 from daemon.sightings import Sightings
 from daemon.sightings import run as write_sightings
-from daemon.tick import LIFE, Rules
+from daemon.tick import LIFE
 from daemon.upkeep import count, keep_time, prepare
 from daemon.watchdog import Heartbeats, Systemd, measure_lag
 from daemon.watchdog import feed as feed_watchdog

@@ -20,12 +20,10 @@ from daemon.database import DatabaseUnavailable
 from daemon.distribute import distribute
 from daemon.draining import drain
 from daemon.failpoints import failpoint
-from daemon.ground import Begin, Ground, Rules
+from daemon.ground import Ground
 from playlists.ids import CampaignId
 from playlists.localtime import resolve, tzdata_version
 from playlists.queries import Tx
-
-__all__ = ["LIFE", "Begin", "Ground", "Rules", "Step", "once", "tick"]
 
 log = structlog.get_logger("daemon.tick")
 

@@ -13,10 +13,11 @@ from daemon.campaigns.events import Transition
 from daemon.campaigns.queries.agenda import Agenda, next_due
 from daemon.clock import Clock
 from daemon.database import Database, DatabaseUnavailable
+from daemon.ground import Begin, Ground, Rules
 from daemon.metrics import Metrics, precreate
 from daemon.pace import Pace
 from daemon.rush import Rush
-from daemon.tick import LIFE, Begin, Ground, Rules, Step, tick
+from daemon.tick import LIFE, Step, tick
 
 log = structlog.get_logger("daemon.ticker")
 

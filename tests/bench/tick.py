@@ -30,9 +30,10 @@ from config.settings import DatabaseSettings
 from daemon import announce, logs
 from daemon.database import Connection, Database
 from daemon.dev.embedded import embedded_postgres
+from daemon.ground import Ground, Rules
 from daemon.metrics import Metrics
 from daemon.migrate import migrate
-from daemon.tick import LIFE, Ground, Rules, tick
+from daemon.tick import LIFE, tick
 
 TENANTS = 2_000
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

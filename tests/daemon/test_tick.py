@@ -17,8 +17,9 @@ from daemon.campaigns.money import micros
 from daemon.campaigns.queries import claiming, due
 from daemon.campaigns.queries.agenda import next_due
 from daemon.database import set_codecs
+from daemon.ground import Ground, Rules
 from daemon.metrics import Metrics
-from daemon.tick import LIFE, Ground, Rules, Step, once, tick
+from daemon.tick import LIFE, Step, once, tick
 from daemon.verify import verify
 from playlists.ids import CampaignId, TenantId
 from playlists.queries import Tx

@@ -15,8 +15,8 @@ from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.clock import DatabaseClock
 from daemon.database import Database
+from daemon.ground import Rules
 from daemon.metrics import Metrics
-from daemon.tick import Rules
 from daemon.ticker import Watch, next_minute
 from playlists.ids import CampaignId
 from playlists.queries import Tx

@@ -18,8 +18,9 @@ from daemon.campaigns.asking import Caller
 from daemon.campaigns.errors import Refused
 from daemon.campaigns.events import Transition
 from daemon.database import set_codecs
+from daemon.ground import Ground, Rules
 from daemon.metrics import Metrics
-from daemon.tick import LIFE, Ground, Rules, tick
+from daemon.tick import LIFE, tick
 from daemon.verify import verify
 from playlists.ids import CampaignId, CreativeId, DeviceId
 from playlists.queries import Tx

@@ -16,9 +16,10 @@ from daemon.campaigns.draft import zulu
 from daemon.campaigns.errors import Refused
 from daemon.campaigns.events import Transition
 from daemon.campaigns.rates import Prices
+from daemon.ground import Ground, Rules
 from daemon.intake import Report, accept
 from daemon.metrics import Metrics
-from daemon.tick import LIFE, Ground, Rules, tick
+from daemon.tick import LIFE, tick
 from devices.contents import Library
 from devices.plays import Play
 from devices.queries import seats

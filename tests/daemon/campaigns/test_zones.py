@@ -10,7 +10,8 @@ from daemon.campaigns import booking
 from daemon.campaigns.campaign import Status
 from daemon.campaigns.zones import Resolver, moved, resolution
 from daemon.draining import drain
-from daemon.tick import Ground, Step
+from daemon.ground import Ground
+from daemon.tick import Step
 from daemon.verify import verify
 from playlists.ids import CampaignId
 from playlists.localtime import Resolved, compatible, zone
