@@ -2,8 +2,10 @@
 
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -207,13 +209,7 @@ async def list_tenants(tx: Tx, only: TenantId | None, after: UUID | None, limit:
 async def deposit(tx: Tx, tenant_id: TenantId, given: object, now: datetime) -> bool:
     """Put `amount` into a wallet under its `reference` (SPEC 5); False: no such tenant. Raises Faulty or Invalid."""
     amount, reference = check_deposit(given)
-    if not await tenant_exists(tx, tenant_id):
-        return False
-    try:
-        await ledger.deposit(tx, tenant_id, amount, reference, now)
-    except asyncpg.NumericValueOutOfRangeError as error:
-        raise Invalid([("amount", "is more than a wallet can hold")]) from error
-    return True
+    return await _posted(tx, tenant_id, partial(ledger.deposit, tx, tenant_id, amount, reference, now))
 
 
 async def adjust(tx: Tx, tenant_id: TenantId, given: object, actor: str, now: datetime) -> bool:
@@ -222,10 +218,14 @@ async def adjust(tx: Tx, tenant_id: TenantId, given: object, actor: str, now: da
     Raises Faulty, Invalid, and InsufficientFunds when more is to be taken than is available.
     """
     amount, reason = check_adjustment(given)
+    return await _posted(tx, tenant_id, partial(ledger.adjust, tx, tenant_id, amount, reason, actor, now))
+
+
+async def _posted(tx: Tx, tenant_id: TenantId, post: Callable[[], Awaitable[None]]) -> bool:
     if not await tenant_exists(tx, tenant_id):
         return False
     try:
-        await ledger.adjust(tx, tenant_id, amount, reason, actor, now)
+        await post()
     except asyncpg.NumericValueOutOfRangeError as error:
         raise Invalid([("amount", "is more than a wallet can hold")]) from error
     return True

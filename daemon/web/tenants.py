@@ -55,21 +55,18 @@ async def _turned(call: Call, tenant_id: TenantId, suspended: bool) -> None:
 
 async def deposit(call: Call) -> Reply:
     """POST /v1/tenants/{id}/deposits."""
-    tenant_id = tenant_of(call)
-    tenant = None
-    if await tenants.deposit(call.tx, tenant_id, call.body, call.now):
-        tenant = await tenants.tenant_row(call.tx, tenant_id)
-    if tenant is None:
-        raise not_found("Tenant")
-    return Reply(shown.wallet(tenant), 201)
+    return await _paid(call, await tenants.deposit(call.tx, tenant_of(call), call.body, call.now))
 
 
 async def adjust(call: Call) -> Reply:
     """POST /v1/tenants/{id}/adjustments."""
-    tenant_id = tenant_of(call)
-    tenant = None
-    if await tenants.adjust(call.tx, tenant_id, call.body, call.caller.actor, call.now):
-        tenant = await tenants.tenant_row(call.tx, tenant_id)
+    who = call.caller.actor
+    return await _paid(call, await tenants.adjust(call.tx, tenant_of(call), call.body, who, call.now))
+
+
+async def _paid(call: Call, found: bool) -> Reply:
+    """The wallet as it is after a posting, which `found` its tenant or did not."""
+    tenant = await tenants.tenant_row(call.tx, tenant_of(call)) if found else None
     if tenant is None:
         raise not_found("Tenant")
     return Reply(shown.wallet(tenant), 201)
