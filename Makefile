@@ -30,7 +30,7 @@ run: $(READY) ## start everything here: database, Kafka, mail, daemon, screens (
 test: $(READY) ## run the tests
 	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-torture: $(READY) ## run the long tests: kills, faults, models (about half an hour; one: ARGS="-k killer")
+torture: $(READY) ## run the long tests: kills, faults, models (about half an hour; one: ARGS="-k two_hundred")
 	@exec $(BIN)/python -m pytest -m torture $(ARGS)
 
 bench: $(READY) ## measure; the results go into BENCHMARKS.md

@@ -384,7 +384,7 @@ def test_a_life_is_as_the_model_says(database_url: str) -> None:
 
 @pytest.mark.torture
 def test_many_lives_are_as_the_model_says(database_url: str) -> None:
-    wanted = int(os.environ.get("SIGNAGED_TORTURE_STEPS", "10000"))
+    wanted = int(os.environ.get("SIGNAGED_TEST_STEPS", "10000"))
     taken = 0
     while taken < wanted:
         taken += _live(database_url, 40, 60, by_chance=True)
