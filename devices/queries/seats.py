@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from devices.audience import ELIGIBLE, target_of
+from devices.audience import AUDIENCE_SIZES, target_of
 from devices.targets import Seat, Target
 from playlists.daypart import Daypart, parse
 from playlists.ids import CampaignId, CreativeId, StoreId
@@ -148,14 +148,8 @@ async def open_campaigns(tx: Tx) -> list[CampaignId]:
 # may be older. A row that somebody holds is left for the next time: a count is no reason to make a start or a charge
 # wait. Locked and written by two statements: one alone would queue for older versions of rows, a deadlock.
 MISCOUNTED = f"""
-WITH counted AS MATERIALIZED (
-    SELECT t.campaign_id AS id, n.devices
-    FROM targets t
-    CROSS JOIN LATERAL (SELECT count(*)::int AS devices FROM devices d JOIN stores s ON s.id = d.store_id
-                        WHERE {ELIGIBLE}) n
-    WHERE t.campaign_id = ANY($1::uuid[])
-)
-SELECT c.id, c.version, counted.devices FROM campaigns c JOIN counted ON counted.id = c.id
+WITH counted AS MATERIALIZED ({AUDIENCE_SIZES})
+SELECT c.id, c.version, counted.devices FROM campaigns c JOIN counted ON counted.campaign_id = c.id
 WHERE c.status IN ('PENDING_APPROVAL', 'SCHEDULED', 'ACTIVE', 'PAUSED') AND c.total_recipients <> counted.devices
 """  # noqa: S608 - constants
 LOCK_COUNTED = """
