@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
-import asyncpg
 
-from daemon.database import set_codecs
 from daemon.dev.embedded import embedded_kafka
 from daemon.dev.mailbox import Mailbox, mailbox
 from daemon.failpoints import NAMES, VARIABLE
-from playlists.queries import Tx
+from tests.conftest import connected
 from tests.gate import Gate, gate_to
 from tests.torture.customer import Customer
 from tests.torture.history import History, Model
@@ -118,16 +116,6 @@ async def servers(folder: Path) -> AsyncIterator[Servers]:
         gate = await stack.enter_async_context(gate_to("127.0.0.1", kafka))
         await stack.enter_async_context(embedded_kafka(kafka, f"127.0.0.1:{gate.port}"))
         yield Servers(postgres, gate, await stack.enter_async_context(mailbox()))
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Tx]:
-    connection = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
-    try:
-        await set_codecs(connection)
-        yield connection
-    finally:
-        connection.terminate()
 
 
 @dataclass

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from daemon.failpoints import VARIABLE
+from tests.conftest import connected
 from tests.torture.history import violations
-from tests.torture.storm import Size, connected, storm
+from tests.torture.storm import Size, storm
 
 pytestmark = pytest.mark.torture
 
