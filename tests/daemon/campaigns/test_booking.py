@@ -332,19 +332,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("status", list(Status))
 async def test_each_action_belongs_to_its_statuses(connection: Tx, status: Status) -> None:
-    tenant_id = await world.tenant(connection)
-    await world.device(connection)
-    campaign_id = await world.draft(connection, tenant_id)
-    await connection.execute(
-        """UPDATE campaigns SET status = $2, held_micros = CASE WHEN $2 = 'DRAFT' THEN 0 ELSE budget_micros END,
-               activated_at = $3::timestamptz, settle_at = $3,
-               completed_at = CASE WHEN $2 = 'COMPLETED' THEN $3 END,
-               pause_causes = CASE WHEN $2 = 'PAUSED' THEN ARRAY['OPERATOR'] ELSE '{}' END
-           WHERE id = $1""",
-        campaign_id,
-        str(status),
-        NOW,
-    )
+    campaign_id = await world.become(connection, status, "OPERATOR")
     assert len(PERSONAL) == 2
     done = {action for action in ACTIONS if await allowed(connection, campaign_id, action)}
     assert done == ALLOWED.get(status, set())

@@ -203,17 +203,7 @@ NEEDS = {
 
 @pytest.mark.parametrize("status", list(Status))
 async def test_what_the_table_has_not_is_refused_and_says_what_it_needs(connection: Tx, status: Status) -> None:
-    tenant_id = await world.tenant(connection)
-    await world.device(connection)
-    campaign_id = await world.draft(connection, tenant_id)
-    await connection.execute(
-        """UPDATE campaigns SET status = $2, held_micros = CASE WHEN $2 = 'DRAFT' THEN 0 ELSE budget_micros END,
-               activated_at = $3::timestamptz, settle_at = $3,
-               completed_at = CASE WHEN $2 = 'COMPLETED' THEN $3 END,
-               pause_causes = CASE WHEN $2 = 'PAUSED' THEN ARRAY['TENANT_SUSPENDED'] ELSE '{}' END
-           WHERE id = $1""",
-        campaign_id, str(status), NOW,
-    )  # fmt: skip
+    campaign_id = await world.become(connection, status, "TENANT_SUSPENDED")
     deeds: dict[str, Callable[[], Awaitable[object]]] = {
         "submit": lambda: booking.submit(connection, campaign_id, NOW, OPERATOR, LIMITS),
         "delete": lambda: booking.delete(connection, campaign_id, NOW, OPERATOR),

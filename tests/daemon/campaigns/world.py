@@ -113,6 +113,23 @@ async def submitted(tx: Tx, tenant_id: TenantId, at: datetime = NOW, **more: Any
     return campaign_id
 
 
+BECOME = """
+UPDATE campaigns
+SET status = $2, held_micros = CASE WHEN $2 = 'DRAFT' THEN 0 ELSE budget_micros END, activated_at = $3::timestamptz,
+    settle_at = $3, completed_at = CASE WHEN $2 = 'COMPLETED' THEN $3 END,
+    pause_causes = CASE WHEN $2 = 'PAUSED' THEN ARRAY[$4] ELSE '{}' END
+WHERE id = $1"""
+
+
+async def become(tx: Tx, status: str, cause: str) -> CampaignId:
+    """A campaign that is put into a status by hand, a PAUSED one by this cause; its log knows nothing of it."""
+    tenant_id = await tenant(tx)
+    await device(tx)
+    campaign_id = await draft(tx, tenant_id)
+    await tx.execute(BECOME, campaign_id, str(status), NOW, cause)
+    return campaign_id
+
+
 async def column(tx: Tx, campaign_id: CampaignId, name: str) -> Any:
     return await tx.fetchval(f"SELECT {name} FROM campaigns WHERE id = $1", campaign_id)
 
