@@ -1,7 +1,7 @@
 """What a campaign can be, what may follow what, and what may be edited when: the tables of SPEC 3, pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -146,6 +146,13 @@ def successor(kind: TransitionType, status: Status) -> Status | None:
         if status in rule.sources:
             return rule.target or status
     return None
+
+
+def leaves_playlists(
+    distributed_at: datetime | None, old: datetime | None, new: datetime | None, now: datetime, lead: timedelta
+) -> bool:
+    """Whether a start that moves beyond the distribution's lead takes its campaign out of the playlists again (SPEC 3)."""
+    return distributed_at is not None and new is not None and new != old and new > now + lead
 
 
 def legal_changes() -> frozenset[tuple[str, str | None, str]]:

@@ -10,7 +10,15 @@ import asyncpg
 from daemon.campaigns import asking, submission
 from daemon.campaigns import draft as drafts
 from daemon.campaigns.asking import Caller
-from daemon.campaigns.campaign import EDITABLE, FIELDS, SUBMITTED, Campaign, Status, TransitionType
+from daemon.campaigns.campaign import (
+    EDITABLE,
+    FIELDS,
+    SUBMITTED,
+    Campaign,
+    Status,
+    TransitionType,
+    leaves_playlists,
+)
 from daemon.campaigns.draft import BookingLimits, Draft, Edge
 from daemon.campaigns.errors import EditNotAllowed, Invalid, NameTaken
 from daemon.campaigns.events import Transition
@@ -129,9 +137,8 @@ async def _rebooked(
         raise Invalid(list(errors.items()))
     changed = {change["field"] for change in drafts.changes(old, draft)}
     _require_growth(before, old, draft, now)
-    withdrawn = (
-        "start_at" in changed and before.distributed_at is not None and draft.start.at > now + limits.distribution_lead
-    )
+    lead = limits.distribution_lead
+    withdrawn = leaves_playlists(before.distributed_at, before.start_at, draft.start.at, now, lead)
     await changes.edit_booked(tx, before.id, draft, version, withdrawn)
     if changed & {"target", "creatives"}:
         await submission.save_parts(tx, before.id, draft)

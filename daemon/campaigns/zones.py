@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from daemon.campaigns import lifecycle
-from daemon.campaigns.campaign import Reason, TransitionType
+from daemon.campaigns.campaign import Reason, TransitionType, leaves_playlists
 from daemon.campaigns.draft import zulu
 from daemon.campaigns.events import Transition
 from daemon.campaigns.lifecycle import Change
@@ -65,7 +65,7 @@ def moved(row: Row | Mapping[str, Any], version: str, resolve: Resolver, now: da
     changes: list[dict[str, Any]] = [
         {"field": name, "old": zulu(old), "new": zulu(new)} for name, old, new in edges if old and new and old != new
     ]
-    withdrawn = placed_at is not None and new_start != start and new_start is not None and new_start > now + lead
+    withdrawn = leaves_playlists(placed_at, start, new_start, now, lead)
     if withdrawn:
         changes.append({"field": "distributed_at", "old": zulu(placed_at), "new": None})
     return Move(row["id"], new_start, new_end, withdrawn, None, [*changes, rules])
