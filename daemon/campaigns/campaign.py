@@ -151,7 +151,7 @@ def successor(kind: TransitionType, status: Status) -> Status | None:
 def leaves_playlists(
     distributed_at: datetime | None, old: datetime | None, new: datetime | None, now: datetime, lead: timedelta
 ) -> bool:
-    """Whether a start that moves beyond the distribution's lead takes its campaign out of the playlists again (SPEC 3)."""
+    """Whether a start that moves, beyond the distribution's lead, takes its campaign out of the playlists (SPEC 3)."""
     return distributed_at is not None and new is not None and new != old and new > now + lead
 
 
