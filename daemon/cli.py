@@ -32,8 +32,8 @@ app = App(
     help="""Starts and completes advertising campaigns on digital signage screens, on the instant.
 
     To try it with nothing but this machine: `signaged dev`. For real: write a TOML file (`signaged config check`
-    tells what is wrong with it), then `signaged migrate`, `signaged token create --role operator` and `signaged run`,
-    each with `--config FILE`.
+    tells what is wrong with it), then `signaged migrate`, `signaged token create --role platform_admin`,
+    `signaged doctor` and `signaged run`, each with `--config FILE`.
 
     Exit codes: 0 done, 64 usage, 69 something it needs is missing, 70 a fault of its own, 75 try again,
     78 configuration.
