@@ -32,7 +32,7 @@ def steps(
 
     `ready_percent` of an audience make a campaign ready, one that its whole audience fails is settled `settle_after`
     that. `patience` is the silence after which a device is offline, `keys_kept` how long an idempotency key counts,
-    `mails_kept` how long a mail that was sent is kept.
+    `mails_kept` how long a mail is kept once it was sent or given up.
     """
 
     async def ready(tx: Tx, now: datetime) -> list[Transition]:
