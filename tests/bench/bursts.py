@@ -3,7 +3,7 @@
 Real PostgreSQL, Kafka and SMTP. Idle, the yardstick is a bare asyncio loop that sleeps to the same instants and
 updates a row; with a burst it is one bare SQL statement that writes the same rows. A burst is drained when its last
 start is committed, and published when its last message was acknowledged and deleted. Lateness is `executed_at - due_at`
-as the log has it. Prints a table for BENCHMARKS.md.
+as the log has it.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Each is a process of its own under uvloop, driven by turns over the same number of connections by this one, which
 writes the same bytes and counts answers. Then the daemon at half of the bare rate, for its latencies, and the
-statements that PostgreSQL saw while it was polled. Prints a table for BENCHMARKS.md.
+statements that PostgreSQL saw while it was polled.
 """
 
 import argparse

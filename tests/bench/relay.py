@@ -1,8 +1,7 @@
 """The relay, from the outbox's rows to their deletion after the ack, against aiokafka sending the same from memory.
 
 The yardstick is a bare `send()` of each message and one wait for all answers, to the same broker in the same run, by
-turns. Messages are `campaign.started` events of 2,000 campaigns, each campaign's in their order. Prints a table for
-BENCHMARKS.md.
+turns. Messages are `campaign.started` events of 2,000 campaigns, each campaign's in their order.
 """
 
 import argparse

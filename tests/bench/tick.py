@@ -1,7 +1,7 @@
 """A tick with full effects against one bare SQL statement per kind that writes the same rows, in the same run.
 
 10,000 starts, 10,000 completions and 10,000 settlements over 2,000 tenants, each time on a fresh copy of one
-database, on one connection, by turns. Prints a table for BENCHMARKS.md.
+database, on one connection, by turns.
 """
 
 import argparse
