@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 
 import anyio
 import prometheus_client
@@ -54,6 +56,8 @@ DRAIN = 8.0  # seconds for requests under way
 
 Loop = Callable[..., Awaitable[None]]  # runs until cancelled
 
+NONE_INHERITED: Mapping[str, socket.socket] = MappingProxyType({})
+
 OK, INTERNAL, CONFIGURATION = 0, 70, 78  # exit codes (SPEC 12)
 
 
@@ -98,11 +102,13 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
     stop: asyncio.Event,
     answering: Callable[[Addresses], None] | None = None,
     live: Live | None = None,
+    inherited: Mapping[str, socket.socket] = NONE_INHERITED,
 ) -> int:
     """Run the daemon until `stop` is set and return the exit code: 0, 70 when a loop died, 78 for a foreign schema.
 
     PostgreSQL, Kafka and SMTP may be absent at any time. `answering` is told the addresses as soon as they answer;
-    `live` reads the settings again when asked to. Raises ListenError.
+    `live` reads the settings again when asked to; `inherited` are sockets by listener, where no address is to be
+    bound. Raises ListenError.
     """
     life, live = Life(stop), live or Live(settings, lambda: settings)
     log.info("starting", version=version("signaged"), tzdata=tzdata_version())
@@ -111,18 +117,18 @@ async def run(  # noqa: PLR0915 - the composition root is one straight line
     clock = DatabaseClock()
     wakes = Wakes()
     sightings, rush = Sightings(), Rush()
-    limits = _limits(settings.http)
     patience = presence.patience(settings.devices.poll_after, settings.devices.heartbeat)
+    listen = partial(serve, limits=_limits(settings.http), inherited=inherited)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings.database))
         feed = Feed(database)
         probes = ops.Probes(registry, metrics, heartbeats, _conditions(database, clock, feed))
-        ops_at = await stack.enter_async_context(serve("ops", ops.application(probes), settings.ops.listen, limits))
+        ops_at = await stack.enter_async_context(listen("ops", ops.application(probes), settings.ops.listen))
         callers = await stack.enter_async_context(AsyncExitStack())
         platform = _platform(settings, database, clock, metrics, wakes.all)
         screens = _screens(settings, platform, feed, sightings)
         api = server.application(platform, [partial(register_screens, screens=screens, folder=platform.media)])
-        http_at = await callers.enter_async_context(serve("http", api, settings.http.listen, limits))
+        http_at = await callers.enter_async_context(listen("http", api, settings.http.listen))
         async with anyio.create_task_group() as loops:
 
             def loop(name: str, function: Loop, *arguments: object) -> None:
@@ -328,8 +334,18 @@ async def _live_when_prepared(life: Life, name: str, function: Loop, *arguments:
 
 
 @asynccontextmanager
-async def serve(name: str, app: web.Application, listen: Address, limits: guard.Limits) -> AsyncIterator[Address]:
-    """Answer on an address and yield it, its port known; at the end, requests under way are given some seconds."""
+async def serve(
+    name: str,
+    app: web.Application,
+    listen: Address,
+    limits: guard.Limits,
+    inherited: Mapping[str, socket.socket] = NONE_INHERITED,
+) -> AsyncIterator[Address]:
+    """Answer on an address, or the socket inherited by that name, and yield it, its port known.
+
+    At the end, requests under way are given some seconds. Raises ListenError.
+    """
+    held = inherited.get(name)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -341,10 +357,10 @@ async def serve(name: str, app: web.Application, listen: Address, limits: guard.
     try:
         async with AsyncExitStack() as stack:
             try:
-                host, port = await stack.enter_async_context(guard.listening(runner, listen.host, listen.port, limits))
+                host, port = await stack.enter_async_context(guard.listening(runner, *listen, limits, held))
             except OSError as error:
                 raise ListenError(f"cannot listen on {listen}: {error.strerror or error}") from error
-            log.info("listening", listener=name, address=str(Address(host, port)))
+            log.info("listening", listener=name, address=str(Address(host, port)), inherited=held is not None)
             yield Address(host, port)
     finally:
         with anyio.move_on_after(DRAIN + 2, shield=True):

@@ -89,10 +89,11 @@ def _known(error: Exception) -> int:
     from daemon.app import ListenError
     from daemon.database import DatabaseUnavailable
     from daemon.failpoints import BadFailpoints
+    from daemon.inherited import BadSockets
     from daemon.migrate import MigrationError
     from daemon.session import NOT_MIGRATED
 
-    if isinstance(error, (ConfigError, MigrationError, BadFailpoints)):
+    if isinstance(error, (ConfigError, MigrationError, BadFailpoints, BadSockets)):
         return _failed(CONFIGURATION, str(error))
     if isinstance(error.__cause__, NOT_MIGRATED):
         return _failed(UNAVAILABLE, f"the database is not ready: {error}; run `signaged migrate`")

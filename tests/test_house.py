@@ -135,6 +135,27 @@ def test_the_service_is_hardened() -> None:
     assert outcome.returncode == 0, outcome.stdout[-400:] + outcome.stderr
 
 
+def test_the_units_are_sound(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    units = [tmp_path / path.name for path in (ROOT / "systemd").glob("signaged*.s[eo]*") if path.suffix != ".conf"]
+    for unit in units:  # what they start is not installed here
+        text = (ROOT / "systemd" / unit.name).read_text()
+        unit.write_text(re.sub(r"^ExecStart=.*$", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+    outcome = subprocess.run([analyze, "verify", *units], capture_output=True, text=True)
+    said = [line for line in outcome.stderr.splitlines() if "signaged" in line]
+    assert (outcome.returncode, said, len(units)) == (0, [], 3), outcome.stderr
+
+
+def test_socket_units_listen_where_the_settings_say_and_have_the_names_of_listeners() -> None:
+    settings = tomllib.loads((ROOT / "config" / "signaged.toml").read_text())
+    for file, listener in (("signaged.socket", "http"), ("signaged-ops.socket", "ops")):
+        lines = (ROOT / "systemd" / file).read_text().splitlines()
+        assert f"ListenStream={settings[listener]['listen']}" in lines
+        assert f"FileDescriptorName={listener}" in lines
+
+
 def test_the_service_may_bind_the_ports_that_the_settings_name() -> None:
     settings = tomllib.loads((ROOT / "config" / "signaged.toml").read_text())
     allowed = set(

@@ -5,6 +5,7 @@ One look a second over all connections; nothing is added to the way of a request
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 log = structlog.get_logger("daemon.web.guard")
 
+BACKLOG: Final = 1024  # connections that wait to be accepted
 EVERY: Final = 1.0  # seconds between looks
 AT_ONCE: Final = 1_000  # connections looked at before others have the loop
 THEIRS: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadError)  # failures of who sends
@@ -109,16 +111,23 @@ class _Refusal(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def listening(runner: web.AppRunner, host: str, port: int, limits: Limits) -> AsyncIterator[tuple[str, int]]:
+async def listening(
+    runner: web.AppRunner, host: str, port: int, limits: Limits, inherited: socket.socket | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """Serve a runner that was set up with `keepalive_timeout` on an address, guarded; yields the address with its port.
 
-    At the end nothing new is accepted; the runner's own clean-up ends what is under way. Raises OSError.
+    A socket that was inherited goes before the address. At the end nothing new is accepted; the runner's own clean-up
+    ends what is under way. Raises OSError.
     """
     if runner.server is None:
         raise RuntimeError("the runner was not set up")
     logging.getLogger("aiohttp.server").addFilter(_ours)
     guard = Guard(runner.server, limits)
-    server = await asyncio.get_running_loop().create_server(guard, host, port, backlog=1024)
+    loop = asyncio.get_running_loop()
+    if inherited:
+        server = await loop.create_server(guard, sock=inherited, backlog=BACKLOG)
+    else:
+        server = await loop.create_server(guard, host, port, backlog=BACKLOG)
     sweeping = asyncio.create_task(guard.run())
     try:
         address = server.sockets[0].getsockname()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,19 @@ NOWHERE = {
 }
 
 
+# what systemd does between fork and exec: sockets from descriptor 3 on, none beside them, and for whom they are
+HAND_DOWN = """
+import fcntl, os, sys
+held = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in sys.argv[1].split(",")]
+for number in sys.argv[1].split(","):
+    os.close(int(number))
+for position, number in enumerate(held):
+    os.dup2(number, 3 + position)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What a command left behind."""
@@ -31,12 +45,14 @@ class Ended:
     err: str
 
 
-async def signaged(*arguments: str, environ: Mapping[str, str] | None = None) -> Ended:
-    """Run a command to its end; it sees no setting but those of `environ`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "daemon", *arguments),
-        env=_environment(environ or {}),
+async def signaged(
+    *arguments: str, environ: Mapping[str, str] | None = None, sockets: Mapping[str, socket.socket | int] | None = None
+) -> Ended:
+    """Run a command to its end; it sees no setting but those of `environ`, or those of nowhere with `sockets`."""
+    process = await _start(
+        *arguments,
+        env=_environment(environ or (NOWHERE if sockets else {})),
+        sockets=sockets,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -79,11 +95,14 @@ class Running:
 
 
 @asynccontextmanager
-async def daemon(environ: Mapping[str, str], config: Path | None = None) -> AsyncIterator[Running]:
-    """Run `signaged run` on ports of its own choice, or as a file says; yields once both listeners answer."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "daemon", "run", *(("--config", str(config)) if config else ())),
+async def daemon(
+    environ: Mapping[str, str], config: Path | None = None, sockets: Mapping[str, socket.socket | int] | None = None
+) -> AsyncIterator[Running]:
+    """Run `signaged run` on ports of its own choice, inherited sockets, or as a file says; both listeners answer."""
+    process = await _start(
+        *("run", *(("--config", str(config)) if config else ())),
         env=_environment(({} if config else NOWHERE) | dict(environ)),
+        sockets=sockets,
         stderr=asyncio.subprocess.PIPE,
     )
     async with aiohttp.ClientSession() as session:
@@ -98,6 +117,21 @@ async def daemon(environ: Mapping[str, str], config: Path | None = None) -> Asyn
                 process.kill()
             await process.wait()
             await reader
+
+
+async def _start(
+    *arguments: str, env: dict[str, str], sockets: Mapping[str, socket.socket | int] | None, **pipes: Any
+) -> asyncio.subprocess.Process:
+    command = (sys.executable, "-m", "daemon", *arguments)
+    if sockets is None:
+        return await asyncio.create_subprocess_exec(*command, env=env, **pipes)
+    numbers = [held if isinstance(held, int) else held.fileno() for held in sockets.values()]
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HAND_DOWN, ",".join(map(str, numbers)), *command),
+        env=env | {"LISTEN_FDS": str(len(numbers)), "LISTEN_FDNAMES": ":".join(sockets)},
+        pass_fds=numbers,
+        **pipes,
+    )
 
 
 async def _read(running: Running, listening: asyncio.Event) -> None:
