@@ -64,7 +64,6 @@ class Systemd:
         except OSError as error:
             log.warning("service manager not reached", reason=str(error))
 
-
     def reloading(self) -> None:
         """Tell systemd that settings are read anew; `READY=1` says that it is done."""
         self.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
