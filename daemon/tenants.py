@@ -130,20 +130,20 @@ def check(given: object, defaults: TenantDefaults) -> TenantFields:
 
 def check_deposit(given: object) -> tuple[int, str]:
     """The micros and the reference of a deposit's body. Raises Faulty with every fault."""
-    body = Body(given, ("amount", "reference"))
-    amount = body.need("amount", _deposited, 0)
-    reference = body.need("reference", text(1, 200), "")
-    body.done()
-    return amount, reference
+    return _check_posting(given, _deposited, "reference")
 
 
 def check_adjustment(given: object) -> tuple[int, str]:
     """The signed micros and the reason of an adjustment's body. Raises Faulty with every fault."""
-    body = Body(given, ("amount", "reason"))
-    amount = body.need("amount", _adjusted, 0)
-    reason = body.need("reason", text(1, 200), "")
+    return _check_posting(given, _adjusted, "reason")
+
+
+def _check_posting(given: object, amount_of: Read[int], words: str) -> tuple[int, str]:
+    body = Body(given, ("amount", words))
+    amount = body.need("amount", amount_of, 0)
+    why = body.need(words, text(1, 200), "")
     body.done()
-    return amount, reason
+    return amount, why
 
 
 async def create_tenant(tx: Tx, given: object, defaults: TenantDefaults, now: datetime) -> Tenant:

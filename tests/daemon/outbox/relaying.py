@@ -64,21 +64,30 @@ async def relaying(
 
 async def consumed(kafka: KafkaSettings, count: int, topic: str | None = None) -> dict[str, list[int]]:
     """Wait for `count` messages; give each key's sequences in the order in which they came."""
-    consumer = AIOKafkaConsumer(
-        topic or kafka.topic, bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest"
-    )
     seen: dict[str, list[int]] = defaultdict(list)
+    async with consuming(kafka, topic or kafka.topic) as consumer, asyncio.timeout(20):
+        while sum(map(len, seen.values())) < count:
+            await take(consumer, seen)
+    return seen
+
+
+@asynccontextmanager
+async def consuming(kafka: KafkaSettings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of a topic from its beginning."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        async with asyncio.timeout(20):
-            while sum(map(len, seen.values())) < count:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    for record in records:
-                        told = events.read(record.key, record.value, record.headers)
-                        seen[told["subject"]].append(told["sequence"])
+        yield consumer
     finally:
         await consumer.stop()
-    return seen
+
+
+async def take(consumer: AIOKafkaConsumer, seen: dict[str, list[int]]) -> None:
+    """Add the sequences of what has come, each event valid, to those of its key."""
+    for records in (await consumer.getmany(timeout_ms=200)).values():
+        for record in records:
+            event = events.read(record.key, record.value, record.headers)
+            seen[event["subject"]].append(event["sequence"])
 
 
 async def until(holds: Callable[[], Any], seconds: float = 15) -> None:
@@ -108,20 +117,13 @@ async def write(database: Database, clock: FakeClock, keys: Sequence[UUID], sequ
 
 async def told(kafka: KafkaSettings) -> dict[str, list[int]]:
     """Read the topic from its beginning to its present end; give each key's sequences in the order of the log."""
-    consumer = AIOKafkaConsumer(kafka.topic, bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
     seen: dict[str, list[int]] = defaultdict(list)
-    await consumer.start()
-    try:
+    async with consuming(kafka, kafka.topic) as consumer:
         places = consumer.assignment()
         ends = await consumer.end_offsets(places)
         async with asyncio.timeout(60):
             while [one for one in places if await consumer.position(one) < ends[one]]:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    for record in records:
-                        event = events.read(record.key, record.value, record.headers)
-                        seen[event["subject"]].append(event["sequence"])
-    finally:
-        await consumer.stop()
+                await take(consumer, seen)
     return seen
 
 
